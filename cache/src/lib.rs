@@ -1,0 +1,2 @@
+//! Floor 1 of the house: remembers bytes by key, in memory and on NVMe.
+//! It knows no log, no offset and no bucket; a miss is always legal, a wrong byte never is.

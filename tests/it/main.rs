@@ -1,0 +1,1 @@
+//! Flows through the public door: an in-process broker, raw and real clients, a bucket with faults.

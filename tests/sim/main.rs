@@ -1,0 +1,2 @@
+//! A whole broker in a seeded, single-threaded simulation.
+fn main() {}
