@@ -1,1 +1,2 @@
 //! Flows through the public door: an in-process broker, raw and real clients, a bucket with faults.
+mod house;
