@@ -1,0 +1,131 @@
+//! What a log is told: its opaque id and its settings, already parsed and in range.
+//! Not the names, defaults and ranges users see: those are the broker's table of keys.
+
+use crate::batch::header::{Codec, TimestampType};
+use std::fmt;
+use std::sync::Arc;
+
+/// Names one log, opaque to this crate. The broker writes `<topic id, 22 characters base64url>/<partition>`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(Arc<str>);
+
+impl LogId {
+    /// Any non-empty text; it becomes part of object names, so callers keep it to URL-safe characters and `/`.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        let id = id.into();
+        assert!(!id.is_empty(), "a log id is never empty");
+        Self(id)
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Kafka's `compression.type` of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TopicCompression {
+    /// Keep what the producer sent (Kafka's `producer`, the default).
+    #[default]
+    Producer,
+    /// Store with this codec (`uncompressed` is [`Codec::None`]).
+    Always(Codec),
+}
+
+/// A log's settings. Times in milliseconds, sizes in bytes; names and meaning are Kafka's topic configs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment rolls before it would grow past this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment rolls once its first record is this old.
+    pub segment_ms: i64,
+    /// `index.interval.bytes`: log bytes between two entries of the sparse indexes.
+    pub index_interval_bytes: u32,
+    /// `segment.index.bytes`: an index file's largest size.
+    pub segment_index_bytes: u32,
+    /// `retention.ms`; −1 keeps for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`; −1 keeps everything.
+    pub retention_bytes: i64,
+    /// `local.retention.ms`; −2 means `retention.ms`.
+    pub local_retention_ms: i64,
+    /// `local.retention.bytes`; −2 means `retention.bytes`.
+    pub local_retention_bytes: i64,
+    /// `remote.storage.enable`.
+    pub remote_enabled: bool,
+    /// `remote.log.copy.disable`: what is remote stays readable, nothing new is offloaded.
+    pub remote_copy_disable: bool,
+    /// `cleanup.policy` names `compact`.
+    pub compact: bool,
+    /// `cleanup.policy` names `delete`.
+    pub delete: bool,
+    /// `max.message.bytes`: the largest batch, header included, as received.
+    pub max_message_bytes: u32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far in the past a CreateTime may lie.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far in the future a CreateTime may lie.
+    pub timestamp_after_max_ms: i64,
+    /// `compression.type`.
+    pub compression: TopicCompression,
+    /// `file.delete.delay.ms`: how long a removed segment's files stay under their `.deleted` names.
+    pub file_delete_delay_ms: i64,
+    /// `firn.validate.compressed`: open compressed batches when they are produced.
+    pub validate_compressed: bool,
+    /// `producer.id.expiration.ms`: a producer silent this long is forgotten.
+    pub producer_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 << 20,
+            retention_ms: 7 * 24 * 3_600_000,
+            retention_bytes: -1,
+            local_retention_ms: -2,
+            local_retention_bytes: -2,
+            remote_enabled: false,
+            remote_copy_disable: false,
+            compact: false,
+            delete: true,
+            max_message_bytes: 1_048_588,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            compression: TopicCompression::Producer,
+            file_delete_delay_ms: 60_000,
+            validate_compressed: false,
+            producer_expiration_ms: 24 * 3_600_000,
+        }
+    }
+}
+
+impl LogConfig {
+    /// Local retention by time once −2 ("as the whole log") is resolved; −1 keeps for ever.
+    pub fn effective_local_retention_ms(&self) -> i64 {
+        if self.local_retention_ms == -2 { self.retention_ms } else { self.local_retention_ms }
+    }
+
+    /// Local retention by size once −2 ("as the whole log") is resolved; −1 keeps everything.
+    pub fn effective_local_retention_bytes(&self) -> i64 {
+        if self.local_retention_bytes == -2 { self.retention_bytes } else { self.local_retention_bytes }
+    }
+}

@@ -1,0 +1,96 @@
+//! Whether pages of a file are in memory: cachestat(2) where the kernel has it (6.5), else preadv2(RWF_NOWAIT).
+//! The only file with `unsafe`: one call that no crate offers. Invariant: never blocks on a disk.
+#![allow(unsafe_code, reason = "cachestat(2) has no safe wrapper yet; each block states its proof")]
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes probed per preadv2 call where cachestat is missing; lives on the stack.
+const PROBE_BYTES: usize = 32 << 10;
+
+/// cachestat(2) has the same number on every architecture (it was added after the tables were unified).
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// Set once the kernel said it has no cachestat, so that we ask only once.
+static NO_CACHESTAT: AtomicBool = AtomicBool::new(false);
+
+#[repr(C)]
+struct CachestatRange {
+    off: u64,
+    len: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    nr_cache: u64,
+    nr_dirty: u64,
+    nr_writeback: u64,
+    nr_evicted: u64,
+    nr_recently_evicted: u64,
+}
+
+/// Whether every page of `[at, at+len)` is in the page cache now, so that sendfile or read will not wait for a
+/// disk. An empty range is resident. A file system that cannot answer counts as not resident.
+pub fn resident(fd: BorrowedFd<'_>, at: u64, len: u64) -> bool {
+    if len == 0 {
+        return true;
+    }
+    if !NO_CACHESTAT.load(Ordering::Relaxed) {
+        match cached_pages(fd, at, len) {
+            Ok(pages) => return pages >= pages_spanned(at, len),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                NO_CACHESTAT.store(true, Ordering::Relaxed);
+            }
+            // EPERM under a seccomp filter, EOPNOTSUPP on an odd file system: ask the other way.
+            Err(_) => {}
+        }
+    }
+    readable_without_waiting(fd, at, len)
+}
+
+fn cached_pages(fd: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<u64> {
+    let mut range = CachestatRange { off: at, len };
+    let mut stat = Cachestat::default();
+    // SAFETY: `fd` is borrowed, so it stays open during the call. Both pointers are to live, exclusively borrowed
+    // locals whose `repr(C)` layout is the kernel's (two and five u64, no padding); the kernel reads the first,
+    // writes the second and keeps neither. Flags must be 0. An unknown number only returns ENOSYS.
+    let rc = unsafe {
+        libc::syscall(SYS_CACHESTAT, fd.as_raw_fd(), &raw mut range, &raw mut stat, 0 as libc::c_uint)
+    };
+    if rc == 0 { Ok(stat.nr_cache) } else { Err(io::Error::last_os_error()) }
+}
+
+fn pages_spanned(at: u64, len: u64) -> u64 {
+    let page = page_size();
+    (at.saturating_add(len) - 1) / page - at / page + 1
+}
+
+fn page_size() -> u64 {
+    static PAGE: OnceLock<u64> = OnceLock::new();
+    *PAGE.get_or_init(|| {
+        // SAFETY: sysconf takes a number and returns one; it touches no memory of ours.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        u64::try_from(page).ok().filter(|page| page.is_power_of_two()).unwrap_or(4096)
+    })
+}
+
+/// The copying probe. A page that is missing makes the kernel start read-ahead and answer EAGAIN.
+fn readable_without_waiting(fd: BorrowedFd<'_>, at: u64, len: u64) -> bool {
+    let mut buffer = [0_u8; PROBE_BYTES];
+    let mut done = 0;
+    while done < len {
+        let want = usize::try_from(len - done).map_or(PROBE_BYTES, |left| left.min(PROBE_BYTES));
+        let mut slices = [IoSliceMut::new(&mut buffer[..want])];
+        match rustix::io::preadv2(fd, &mut slices, at + done, rustix::io::ReadWriteFlags::NOWAIT) {
+            // Past the end of the file nothing can block.
+            Ok(0) => return true,
+            Ok(read) => done += read as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
