@@ -2,3 +2,5 @@
 //! It holds sockets, requests, partitions, coordinators and the command line; it knows every floor below.
 
 pub mod config;
+pub mod purgatory;
+pub mod transport;

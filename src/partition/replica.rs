@@ -1,0 +1,223 @@
+//! One partition's replica on this broker: its log, its role, its leader epoch and its high watermark.
+//! It is not the log (that keeps bytes and offsets) and does not decide who leads (the controller does).
+//! Invariant: log start <= high watermark <= log end, and the high watermark never falls while this broker leads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+
+use firnline_controller::id::TopicId;
+use firnline_tiering::epoch::LeaderEpoch;
+use firnline_tiering::log::unified::Log;
+use firnline_tiering::offsets::{LogOffsets, Offset};
+
+use crate::purgatory::delayed::{Interest, WaitKey};
+
+/// A partition by topic id, which a recreated topic never shares with its namesake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition's index within it.
+    pub index: i32,
+}
+
+/// Shared by every core; cheap to clone.
+pub type PartitionHandle = Arc<Replica>;
+
+/// What a partition is opened with.
+pub struct ReplicaSettings {
+    /// Which partition this is.
+    pub id: PartitionId,
+    /// The topic's name, for clients and log lines.
+    pub topic_name: Arc<str>,
+    /// The open log.
+    pub log: Arc<Log>,
+    /// Written by coordinators only: clients are refused.
+    pub internal: bool,
+    /// The epoch in which this broker leads.
+    pub leader_epoch: LeaderEpoch,
+    /// Replicas that must be in sync before acks=all is accepted, already limited to the replica count.
+    pub min_insync: i32,
+    /// Whether its log directory has room left for produced data.
+    pub room: Arc<Room>,
+}
+
+/// Whether a log directory takes produced data. Below the reserve it does not: what is left belongs to the quorum
+/// log, to checkpoints and to deletion, so that a full disk can always free itself.
+#[derive(Debug, Default)]
+pub struct Room {
+    full: AtomicBool,
+}
+
+impl Room {
+    /// True while produce is refused.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Answers whether this changed anything, so that the change is logged once.
+    pub fn set_full(&self, full: bool) -> bool {
+        self.full.swap(full, Ordering::Relaxed) != full
+    }
+}
+
+/// A partition this broker holds.
+pub struct Replica {
+    id: PartitionId,
+    topic_name: Arc<str>,
+    log: Arc<Log>,
+    internal: bool,
+    room: Arc<Room>,
+    interest: Arc<Interest>,
+    leading: AtomicBool,
+    leader_epoch: AtomicI32,
+    min_insync: AtomicI32,
+    in_sync: AtomicI32,
+    high_watermark: AtomicI64,
+}
+
+/// A client's idea of the leader epoch does not fit ours (KIP-320).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EpochRefused {
+    /// The client's epoch is older: it has to refresh its metadata.
+    #[error("epoch {claimed} is older than the current leader epoch {current}")]
+    Fenced {
+        /// What the client said.
+        claimed: i32,
+        /// What is true here.
+        current: i32,
+    },
+    /// The client knows of an epoch that has not reached this broker yet.
+    #[error("epoch {claimed} is newer than the leader epoch {current} known here")]
+    Unknown {
+        /// What the client said.
+        claimed: i32,
+        /// What is true here.
+        current: i32,
+    },
+}
+
+impl Replica {
+    /// A replica that leads. With one replica everything in the log is committed, so the high watermark starts at
+    /// the log's end.
+    pub fn lead(settings: ReplicaSettings) -> PartitionHandle {
+        let end = settings.log.offsets().end;
+        Arc::new(Self {
+            id: settings.id,
+            topic_name: settings.topic_name,
+            log: settings.log,
+            internal: settings.internal,
+            room: settings.room,
+            interest: Arc::default(),
+            leading: AtomicBool::new(true),
+            leader_epoch: AtomicI32::new(settings.leader_epoch.0),
+            min_insync: AtomicI32::new(settings.min_insync),
+            in_sync: AtomicI32::new(1),
+            high_watermark: AtomicI64::new(end.0),
+        })
+    }
+
+    /// Which partition this is.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The topic's name.
+    pub fn topic_name(&self) -> &Arc<str> {
+        &self.topic_name
+    }
+
+    /// The log beneath. Produce through `append`, not through it: only that moves the high watermark.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// True for `__consumer_offsets` and `__transaction_state`.
+    pub fn is_internal(&self) -> bool {
+        self.internal
+    }
+
+    /// False once the partition was taken away or deleted; what comes after is answered "not leader".
+    pub fn is_leader(&self) -> bool {
+        self.leading.load(Ordering::Acquire)
+    }
+
+    /// The epoch in which this broker leads.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
+    }
+
+    /// First offset that is not committed. Never above the log's end.
+    pub fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// First offset that a read_committed reader may not see. Equal to the high watermark until transactions exist.
+    pub fn last_stable(&self) -> Offset {
+        self.high_watermark()
+    }
+
+    /// Log start, local start and end at one moment.
+    pub fn offsets(&self) -> LogOffsets {
+        self.log.offsets()
+    }
+
+    /// What a request that waits for this partition registers with.
+    pub fn wait_key(&self) -> WaitKey {
+        WaitKey { topic: self.id.topic.0.as_u128(), partition: self.id.index }
+    }
+
+    /// Which cores wait for this partition.
+    pub fn interest(&self) -> &Arc<Interest> {
+        &self.interest
+    }
+
+    /// Checks the leader epoch that a client sent; -1 asks for no check.
+    pub fn check_epoch(&self, claimed: i32) -> Result<(), EpochRefused> {
+        let current = self.leader_epoch().0;
+        if claimed < 0 || claimed == current {
+            Ok(())
+        } else if claimed < current {
+            Err(EpochRefused::Fenced { claimed, current })
+        } else {
+            Err(EpochRefused::Unknown { claimed, current })
+        }
+    }
+
+    /// A new epoch in which this broker leads. Epochs of one topic id never go back (I13).
+    pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
+        let before = self.leader_epoch.swap(epoch.0, Ordering::AcqRel);
+        assert!(before <= epoch.0, "{}: leader epoch {before} -> {}", self.log.id(), epoch.0);
+    }
+
+    /// A changed `min.insync.replicas`, already limited to the replica count.
+    pub fn set_min_insync(&self, replicas: i32) {
+        self.min_insync.store(replicas, Ordering::Release);
+    }
+
+    /// This broker leads no more; whoever waits has to be told by the caller.
+    pub fn resign(&self) {
+        self.leading.store(false, Ordering::Release);
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// (in sync, required)
+    pub(super) fn in_sync(&self) -> (i32, i32) {
+        (self.in_sync.load(Ordering::Acquire), self.min_insync.load(Ordering::Acquire))
+    }
+
+    /// Moves the high watermark forward to the log's end; appends of several cores may come in any order (I6).
+    pub(super) fn commit_to_end(&self) {
+        let end = self.log.offsets().end;
+        self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("topic", &self.topic_name).field("index", &self.id.index).finish()
+    }
+}

@@ -1,0 +1,3 @@
+//! Bytes in and out: the network door and the frames on it.
+
+pub mod net;
