@@ -7,5 +7,6 @@ pub mod config;
 pub mod entropy;
 pub mod epoch;
 pub mod hot;
+pub mod log;
 pub mod offsets;
 pub mod producer;

@@ -1,0 +1,17 @@
+//! One log over its tiers: open, append, read, cut, and the directory that holds many of them.
+
+pub mod append;
+pub mod directory;
+pub mod housekeeping;
+pub mod open;
+pub mod read;
+pub mod sealed;
+pub mod time;
+pub mod truncate;
+pub mod unified;
+
+pub use append::{AppendAs, AppendError, Appended, Origin};
+pub use directory::LogDirectory;
+pub use open::{OpenError, OpenLog, Recovered};
+pub use read::{Read, ReadError, Slice};
+pub use unified::Log;

@@ -1,0 +1,91 @@
+//! Opening a log: segments found and checked, the torn tail of a crash cut, indexes, epochs and producers rebuilt.
+//! Invariant: no whole, valid batch is lost, and a lie below the recovery point is an error, not a cut (I20).
+
+use crate::clock::Clock;
+use crate::config::{LogConfig, LogId};
+use crate::hot::file::Files;
+use crate::log::unified::Log;
+use crate::offsets::Offset;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a log is opened with.
+#[derive(Debug, Clone)]
+pub struct OpenLog {
+    /// The log's name.
+    pub id: LogId,
+    /// Its directory; created if missing.
+    pub dir: PathBuf,
+    /// Its settings.
+    pub config: LogConfig,
+    /// The file system.
+    pub files: Arc<dyn Files>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The directory was closed cleanly: files are trusted as they are.
+    pub clean_shutdown: bool,
+    /// From `recovery-point-offset-checkpoint`: below it everything was fsynced. 0 if unknown.
+    pub recovery_point: Offset,
+    /// From `log-start-offset-checkpoint`, or the quorum for a tiered log. 0 if unknown.
+    pub log_start: Offset,
+    /// Where the bucket's committed segments end, for a tiered log with any. A local log that ends below it, or
+    /// starts above it, is dropped and starts empty there (D4).
+    pub committed_remote_end: Option<Offset>,
+}
+
+/// What opening had to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Bytes of torn or damaged batches removed from the end of the log.
+    pub bytes_cut: u64,
+    /// Segments whose batches were read and checked.
+    pub segments_scanned: usize,
+    /// Segments whose indexes were missing or wrong and were rebuilt.
+    pub indexes_rebuilt: usize,
+    /// The local log did not reach the bucket's and was dropped; call [`Log::restore`] with the bucket's lineage
+    /// and producer window before the first append.
+    pub restarted_at_remote_end: bool,
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed.
+    #[error("{what}: {source}")]
+    Storage {
+        /// What was tried, with the path.
+        what: String,
+        /// The failure.
+        source: io::Error,
+    },
+    /// Bytes that were fsynced are damaged: cutting them would lose acknowledged records silently.
+    #[error(
+        "{what} is damaged at byte {position} (offset {offset}), below the recovery point {recovery_point}: {why}"
+    )]
+    Corrupt {
+        /// The file.
+        what: String,
+        /// Byte of the first damaged batch.
+        position: u64,
+        /// First offset that cannot be read.
+        offset: Offset,
+        /// Where recovery would have been allowed to cut.
+        recovery_point: Offset,
+        /// What is wrong there.
+        why: String,
+    },
+    /// The local segments do not form one log.
+    #[error("{what}")]
+    Inconsistent {
+        /// Both sides of the contradiction.
+        what: String,
+    },
+}
+
+impl Log {
+    /// Opens the log in `open.dir`, recovering what a crash left.
+    pub fn open(_open: OpenLog) -> Result<(Arc<Log>, Recovered), OpenError> {
+        todo!()
+    }
+}
