@@ -1,0 +1,184 @@
+//! Writes a record batch from records: for coordinators, tools and tests.
+//! Client batches are never rebuilt with it. Invariant: what it builds passes `validate`.
+
+use crate::batch::compress::compress;
+use crate::batch::header::{Codec, HEADER_BYTES, LOG_OVERHEAD, MAGIC, crc32c};
+use crate::batch::record::put_varlong;
+use crate::epoch::LeaderEpoch;
+use crate::offsets::Offset;
+use bytes::Bytes;
+
+/// A header of a record: key, and a value that may be null.
+pub type HeaderRef<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Collects records and writes them as one batch.
+#[derive(Debug, Clone)]
+pub struct BatchBuilder {
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    codec: Codec,
+    transactional: bool,
+    control: bool,
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    count: i32,
+    records: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchBuilder {
+    /// An uncompressed batch at offset 0 without producer.
+    pub fn new() -> Self {
+        Self {
+            base_offset: Offset::ZERO,
+            leader_epoch: LeaderEpoch(-1),
+            codec: Codec::None,
+            transactional: false,
+            control: false,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            base_timestamp: 0,
+            max_timestamp: -1,
+            count: 0,
+            records: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Compresses the records with `codec`.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// The first record's offset.
+    pub fn base_offset(mut self, offset: Offset) -> Self {
+        self.base_offset = offset;
+        self
+    }
+
+    /// The appending leader's epoch.
+    pub fn leader_epoch(mut self, epoch: LeaderEpoch) -> Self {
+        self.leader_epoch = epoch;
+        self
+    }
+
+    /// The idempotent producer that writes it, and the first record's sequence (−1 for markers).
+    pub fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> Self {
+        (self.producer_id, self.producer_epoch, self.base_sequence) = (id, epoch, base_sequence);
+        self
+    }
+
+    /// Part of a transaction.
+    pub fn transactional(mut self) -> Self {
+        self.transactional = true;
+        self
+    }
+
+    /// Holds a control record.
+    pub fn control(mut self) -> Self {
+        self.control = true;
+        self
+    }
+
+    /// Adds a record; its offset is the next one. `timestamp` in milliseconds.
+    pub fn push(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[HeaderRef<'_>],
+    ) -> &mut Self {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let body = &mut self.scratch;
+        body.clear();
+        body.push(0);
+        put_varlong(body, timestamp.wrapping_sub(self.base_timestamp));
+        put_varlong(body, i64::from(self.count));
+        put_bytes(body, key);
+        put_bytes(body, value);
+        put_varlong(body, headers.len() as i64);
+        for (key, value) in headers {
+            put_bytes(body, Some(key));
+            put_bytes(body, *value);
+        }
+        put_varlong(&mut self.records, self.scratch.len() as i64);
+        self.records.extend_from_slice(&self.scratch);
+        assert!(self.count < i32::MAX, "a batch counts its records in 31 bits");
+        self.count += 1;
+        self
+    }
+
+    /// Records so far.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// No record yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the batch if it were built now, uncompressed.
+    pub fn size(&self) -> usize {
+        HEADER_BYTES + self.records.len()
+    }
+
+    /// The batch. A codec that fails leaves it uncompressed. Panics without a record, or past 2 GiB.
+    pub fn build(self) -> Bytes {
+        assert!(self.count > 0, "a batch has a record");
+        let closed = match self.codec {
+            Codec::None => None,
+            codec => compress(codec, &self.records).ok().map(|closed| (codec, closed)),
+        };
+        let (codec, records) = closed.unwrap_or((Codec::None, self.records));
+        let length = HEADER_BYTES - LOG_OVERHEAD + records.len();
+        assert!(length <= i32::MAX as usize, "a batch of {length} bytes does not fit its length field");
+        let attributes = codec.bits()
+            | if self.transactional { 1 << 4 } else { 0 }
+            | if self.control { 1 << 5 } else { 0 };
+
+        let mut covered = Vec::with_capacity(length - 9);
+        covered.extend_from_slice(&attributes.to_be_bytes());
+        covered.extend_from_slice(&(self.count - 1).to_be_bytes());
+        covered.extend_from_slice(&self.base_timestamp.to_be_bytes());
+        covered.extend_from_slice(&self.max_timestamp.to_be_bytes());
+        covered.extend_from_slice(&self.producer_id.to_be_bytes());
+        covered.extend_from_slice(&self.producer_epoch.to_be_bytes());
+        covered.extend_from_slice(&self.base_sequence.to_be_bytes());
+        covered.extend_from_slice(&self.count.to_be_bytes());
+        covered.extend_from_slice(&records);
+
+        let mut batch = Vec::with_capacity(LOG_OVERHEAD + length);
+        batch.extend_from_slice(&self.base_offset.0.to_be_bytes());
+        batch.extend_from_slice(&(length as i32).to_be_bytes());
+        batch.extend_from_slice(&self.leader_epoch.0.to_be_bytes());
+        batch.extend_from_slice(&MAGIC.to_be_bytes());
+        batch.extend_from_slice(&crc32c(&covered).to_be_bytes());
+        batch.extend_from_slice(&covered);
+        Bytes::from(batch)
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => put_varlong(out, -1),
+        Some(bytes) => {
+            put_varlong(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
