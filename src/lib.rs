@@ -1,6 +1,8 @@
 //! Firnline: a Kafka-compatible, tiered-storage broker. This crate is floor 4 of the house: it serves.
 //! It holds sockets, requests, partitions, coordinators and the command line; it knows every floor below.
 
+pub mod api;
 pub mod config;
 pub mod purgatory;
 pub mod transport;
+pub mod wire;

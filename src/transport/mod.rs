@@ -1,3 +1,4 @@
 //! Bytes in and out: the network door and the frames on it.
 
+pub mod frame;
 pub mod net;

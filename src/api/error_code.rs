@@ -1,0 +1,167 @@
+//! Kafka's error codes under their names, and the only place where our errors become codes. Each room's error enum
+//! is mapped here by one `impl From<&TheirError> for ErrorCode` with an exhaustive match, so that a new variant
+//! does not compile until somebody has chosen its code.
+//! Its one invariant: nothing maps to `UnknownServer`.
+
+/// A Kafka error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+#[rustfmt::skip]
+pub enum ErrorCode {
+    /// An error we have no name for. Never sent on purpose.
+    UnknownServer = -1,
+    /// No error.
+    None = 0,
+    /// Offset below the log start or above the log end.
+    OffsetOutOfRange = 1,
+    /// A batch fails its checksum or does not add up.
+    CorruptMessage = 2,
+    /// No such topic or partition.
+    UnknownTopicOrPartition = 3,
+    /// The partition has no leader now.
+    LeaderNotAvailable = 5,
+    /// Another broker leads this partition.
+    NotLeaderOrFollower = 6,
+    /// Not acknowledged in time.
+    RequestTimedOut = 7,
+    /// Batch above `max.message.bytes`.
+    MessageTooLarge = 10,
+    /// Commit metadata above `offset.metadata.max.bytes`.
+    OffsetMetadataTooLarge = 12,
+    /// The coordinator is replaying its partition.
+    CoordinatorLoadInProgress = 14,
+    /// The coordinator's partition does not exist or has no leader yet.
+    CoordinatorNotAvailable = 15,
+    /// Another broker coordinates this group.
+    NotCoordinator = 16,
+    /// Topic name that is not allowed, or an internal topic.
+    InvalidTopic = 17,
+    /// Batch above `segment.bytes`.
+    RecordListTooLarge = 18,
+    /// Fewer replicas in sync than `min.insync.replicas`; nothing was appended.
+    NotEnoughReplicas = 19,
+    /// Appended, but too few replicas in sync to acknowledge.
+    NotEnoughReplicasAfterAppend = 20,
+    /// `acks` is not 0, 1 or -1.
+    InvalidRequiredAcks = 21,
+    /// Generation is not the group's.
+    IllegalGeneration = 22,
+    /// No assignor in common with the group.
+    InconsistentGroupProtocol = 23,
+    /// Group id is empty or not allowed.
+    InvalidGroupId = 24,
+    /// No such member.
+    UnknownMemberId = 25,
+    /// Session timeout outside the broker's range.
+    InvalidSessionTimeout = 26,
+    /// The group rebalances: join again.
+    RebalanceInProgress = 27,
+    /// A commit larger than a batch may be.
+    InvalidCommitOffsetSize = 28,
+    /// Not allowed on this topic.
+    TopicAuthorizationFailed = 29,
+    /// Not allowed on this group.
+    GroupAuthorizationFailed = 30,
+    /// Not allowed on the cluster.
+    ClusterAuthorizationFailed = 31,
+    /// Timestamp outside the topic's bounds.
+    InvalidTimestamp = 32,
+    /// Version not supported.
+    UnsupportedVersion = 35,
+    /// A topic has this name.
+    TopicAlreadyExists = 36,
+    /// Number of partitions is not allowed.
+    InvalidPartitions = 37,
+    /// Replication factor is not allowed, or above the number of live brokers.
+    InvalidReplicationFactor = 38,
+    /// Replica assignment does not add up.
+    InvalidReplicaAssignment = 39,
+    /// Configuration key or value is not allowed.
+    InvalidConfig = 40,
+    /// Another node leads the quorum. Never leaves a broker listener.
+    NotController = 41,
+    /// The request contradicts itself.
+    InvalidRequest = 42,
+    /// The topic's policy does not allow it.
+    PolicyViolation = 44,
+    /// A gap in a producer's sequence.
+    OutOfOrderSequenceNumber = 45,
+    /// A sequence older than the window that is kept.
+    DuplicateSequenceNumber = 46,
+    /// A fenced producer epoch.
+    InvalidProducerEpoch = 47,
+    /// Transaction timeout outside the broker's range.
+    InvalidTransactionTimeout = 50,
+    /// Not allowed on this transactional id; also how transactions are refused while they do not exist.
+    TransactionalIdAuthorizationFailed = 53,
+    /// No authorizer is configured.
+    SecurityDisabled = 54,
+    /// Disk or bucket failed.
+    KafkaStorage = 56,
+    /// No such log directory.
+    LogDirNotFound = 57,
+    /// No state for this producer.
+    UnknownProducerId = 59,
+    /// The group has members.
+    NonEmptyGroup = 68,
+    /// No such group.
+    GroupIdNotFound = 69,
+    /// No such fetch session.
+    FetchSessionIdNotFound = 70,
+    /// Fetch session epoch out of order.
+    InvalidFetchSessionEpoch = 71,
+    /// No such listener.
+    ListenerNotFound = 72,
+    /// `delete.topic.enable` is false.
+    TopicDeletionDisabled = 73,
+    /// The client's leader epoch is older than ours.
+    FencedLeaderEpoch = 74,
+    /// The client's leader epoch is newer than ours.
+    UnknownLeaderEpoch = 75,
+    /// This compression needs a newer version.
+    UnsupportedCompressionType = 76,
+    /// The high watermark has not caught up after an election.
+    OffsetNotAvailable = 78,
+    /// Join again with the member id in this answer.
+    MemberIdRequired = 79,
+    /// The group is full.
+    GroupMaxSizeReached = 81,
+    /// Another member holds this instance id.
+    FencedInstanceId = 82,
+    /// The group still reads this topic.
+    GroupSubscribedToTopic = 86,
+    /// A record breaks a rule of its topic or format.
+    InvalidRecord = 87,
+    /// A transaction holds these offsets open.
+    UnstableOffsetCommit = 88,
+    /// Too fast: try later.
+    ThrottlingQuotaExceeded = 89,
+    /// No such resource.
+    ResourceNotFound = 91,
+    /// No topic has this id.
+    UnknownTopicId = 100,
+    /// Names and ids mixed in one fetch session.
+    FetchSessionTopicId = 106,
+    /// The listener is not of the kind asked for.
+    MismatchedEndpointType = 114,
+    /// No such kind of listener.
+    UnsupportedEndpointType = 115,
+}
+
+impl ErrorCode {
+    /// The code on the wire.
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// Whether it stands for success.
+    pub const fn is_none(self) -> bool {
+        matches!(self, ErrorCode::None)
+    }
+}
+
+impl From<ErrorCode> for i16 {
+    fn from(code: ErrorCode) -> i16 {
+        code.code()
+    }
+}

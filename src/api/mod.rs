@@ -1,0 +1,3 @@
+//! One file per API: a handler translates a request, asks the rooms below, and translates the answer back.
+//! Nothing here touches a file, a socket or the bucket.
+pub mod error_code;

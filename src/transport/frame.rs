@@ -1,0 +1,243 @@
+//! Cuts a byte stream into frames: a pure core, fed by whoever owns the socket. It does not read, wait or log.
+//! Its one invariant: memory grows with bytes that arrived, never with a size that was only announced.
+//!
+//! ```text
+//! size i32, 1..=cap | size bytes        and again
+//! ```
+use bytes::BytesMut;
+
+/// Room made ahead of a client that has shown nothing yet.
+const AHEAD_BYTES: usize = 64 * 1024;
+/// Smallest room worth a read.
+const LEAST_SPACE: usize = 4 * 1024;
+const SIZE_BYTES: usize = 4;
+
+/// Why a stream is not Kafka's. Each closes the connection, with one log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Somebody speaks HTTP here.
+    #[error(
+        "these bytes are HTTP: this port speaks the Kafka protocol (metrics and admin have ports of their own)"
+    )]
+    Http,
+    /// Somebody opens TLS here.
+    #[error("these bytes open a TLS handshake: this listener is PLAINTEXT")]
+    Tls,
+    /// Size zero or below.
+    #[error("a frame of {0} bytes is not a request")]
+    NotPositive(i32),
+    /// Size above the listener's cap.
+    #[error("a frame of {size} bytes is larger than socket.request.max.bytes ({cap})")]
+    TooLarge {
+        /// Announced size.
+        size: i32,
+        /// The listener's cap.
+        cap: usize,
+    },
+}
+
+/// Collects bytes and yields frames, each a buffer of its own that nobody else can see.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: BytesMut,
+    cap: usize,
+    /// Size of the last whole frame: what this client has proven to send, and so may have room for at once.
+    proven: usize,
+    first: bool,
+}
+
+impl FrameReader {
+    /// A reader that refuses frames above `cap` bytes. It holds no memory until bytes arrive.
+    pub fn new(cap: usize) -> FrameReader {
+        FrameReader { buffer: BytesMut::new(), cap, proven: 0, first: true }
+    }
+
+    /// The buffer to read into; it has spare room. Only append to it.
+    pub fn space(&mut self) -> &mut BytesMut {
+        let ahead = self.ahead();
+        if self.buffer.capacity() - self.buffer.len() < ahead {
+            self.buffer.reserve(ahead);
+        }
+        &mut self.buffer
+    }
+
+    /// Room to make: what the frame still needs, but at most as much again as has arrived, or as its
+    /// predecessor was long, or [`AHEAD_BYTES`].
+    fn ahead(&self) -> usize {
+        let held = self.buffer.len();
+        let announced = match self.size() {
+            Some(size) if size > 0 => (SIZE_BYTES + size as usize).saturating_sub(held),
+            _ => LEAST_SPACE,
+        };
+        announced.min(held.max(self.proven).max(AHEAD_BYTES)).max(LEAST_SPACE)
+    }
+
+    fn size(&self) -> Option<i32> {
+        self.buffer.first_chunk::<SIZE_BYTES>().map(|size| i32::from_be_bytes(*size))
+    }
+
+    /// The next whole frame without its size, `None` until more bytes arrive.
+    ///
+    /// # Errors
+    /// The stream is not Kafka's from here on: no further call makes sense.
+    pub fn next(&mut self) -> Result<Option<BytesMut>, FrameError> {
+        let Some(size) = self.size() else { return Ok(None) };
+        let length = self.checked(size)?;
+        self.first = false;
+        if self.buffer.len() < SIZE_BYTES + length {
+            return Ok(None);
+        }
+        let mut frame = self.buffer.split_to(SIZE_BYTES + length);
+        self.proven = length;
+        Ok(Some(frame.split_off(SIZE_BYTES)))
+    }
+
+    fn checked(&self, size: i32) -> Result<usize, FrameError> {
+        let too_large = usize::try_from(size).is_ok_and(|size| size > self.cap);
+        if self.first || too_large {
+            match &self.buffer[..SIZE_BYTES] {
+                b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"TRAC"
+                | b"PRI " => return Err(FrameError::Http),
+                [0x16, 0x03, ..] => return Err(FrameError::Tls),
+                _ => {}
+            }
+        }
+        match usize::try_from(size) {
+            Ok(length) if too_large => {
+                debug_assert!(length > self.cap, "{length} is not above {}", self.cap);
+                Err(FrameError::TooLarge { size, cap: self.cap })
+            }
+            Ok(length) if length > 0 => Ok(length),
+            _ => Err(FrameError::NotPositive(size)),
+        }
+    }
+
+    /// Whether it holds part of a frame.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Gives the memory back when nothing is held: for connections that went quiet.
+    pub fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.proven = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn framed(bodies: &[Vec<u8>]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for body in bodies {
+            stream.extend_from_slice(&(body.len() as i32).to_be_bytes());
+            stream.extend_from_slice(body);
+        }
+        stream
+    }
+
+    fn drain(reader: &mut FrameReader) -> Result<Vec<Vec<u8>>, FrameError> {
+        let mut frames = Vec::new();
+        while let Some(frame) = reader.next()? {
+            frames.push(frame.to_vec());
+        }
+        Ok(frames)
+    }
+
+    fn first_error(bytes: &[u8]) -> FrameError {
+        let mut reader = FrameReader::new(100 << 20);
+        reader.space().extend_from_slice(bytes);
+        drain(&mut reader).expect_err("not a frame")
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_cut_of_the_stream(
+            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 0..20),
+            cuts in proptest::collection::vec(1usize..200, 1..50),
+        ) {
+            let stream = framed(&bodies);
+            let mut reader = FrameReader::new(100 << 20);
+            let (mut rest, mut frames, mut cuts) = (&stream[..], Vec::new(), cuts.into_iter().cycle());
+            // The first body must not look like HTTP or TLS: its size is far below either.
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
+                reader.space().extend_from_slice(now);
+                frames.extend(drain(&mut reader).expect("well-formed"));
+                rest = later;
+            }
+            prop_assert_eq!(frames, bodies);
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let mut reader = FrameReader::new(1000);
+            reader.space().extend_from_slice(&bytes);
+            let _ = drain(&mut reader);
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_request_has_are_named() {
+        assert_eq!(first_error(&0i32.to_be_bytes()), FrameError::NotPositive(0));
+        assert_eq!(first_error(&(-1i32).to_be_bytes()), FrameError::NotPositive(-1));
+        let cap = 100 << 20;
+        assert_eq!(first_error(&i32::MAX.to_be_bytes()), FrameError::TooLarge { size: i32::MAX, cap });
+    }
+
+    #[test]
+    fn http_and_tls_are_named() {
+        assert_eq!(first_error(b"GET / HTTP/1.1\r\n"), FrameError::Http);
+        assert_eq!(first_error(b"POST /topics HTTP/1.1\r\n"), FrameError::Http);
+        assert_eq!(first_error(b"PRI * HTTP/2.0\r\n"), FrameError::Http);
+        assert_eq!(first_error(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]), FrameError::Tls);
+    }
+
+    #[test]
+    fn an_announced_size_buys_no_memory() {
+        let mut reader = FrameReader::new(100 << 20);
+        reader.space().extend_from_slice(&(90i32 << 20).to_be_bytes());
+        assert_eq!(reader.next(), Ok(None));
+        assert!(reader.space().capacity() <= 2 * AHEAD_BYTES, "{} bytes held", reader.buffer.capacity());
+        let chunk = vec![7; AHEAD_BYTES];
+        for sent in (AHEAD_BYTES..).step_by(AHEAD_BYTES).take(64) {
+            reader.space().extend_from_slice(&chunk);
+            assert_eq!(reader.next(), Ok(None));
+            assert!(reader.buffer.capacity() <= 4 * sent + 2 * AHEAD_BYTES, "{sent} bytes arrived");
+        }
+    }
+
+    #[test]
+    fn a_client_that_sent_a_megabyte_gets_room_for_the_next_at_once() {
+        let mut reader = FrameReader::new(100 << 20);
+        let stream = framed(&[vec![1; 1 << 20]]);
+        reader.space().extend_from_slice(&stream);
+        assert_eq!(drain(&mut reader).expect("a frame").len(), 1);
+        reader.space().extend_from_slice(&stream[..SIZE_BYTES]);
+        let space = reader.space();
+        assert!(space.capacity() - space.len() >= 1 << 20, "{} bytes of room", space.capacity());
+    }
+
+    #[test]
+    fn an_idle_reader_gives_its_memory_back() {
+        let mut reader = FrameReader::new(1 << 20);
+        reader.space().extend_from_slice(&framed(&[vec![1; 1000]]));
+        assert!(reader.next().expect("a frame").is_some());
+        reader.release();
+        assert_eq!(reader.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_frame_is_its_own_buffer() {
+        let mut reader = FrameReader::new(1 << 20);
+        reader.space().extend_from_slice(&framed(&[vec![1; 10], vec![2; 10]]));
+        let mut first = reader.next().expect("a frame").expect("whole");
+        first.fill(9);
+        assert_eq!(&reader.next().expect("a frame").expect("whole")[..], &[2; 10]);
+    }
+}

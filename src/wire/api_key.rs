@@ -1,0 +1,154 @@
+//! The one table of APIs that Firnline speaks: key, name, versions, first flexible version.
+//! ApiVersions answers, header parsing, the guard and docs/protocol.md are all driven by it; nothing else
+//! decides which version is served. Rows are sorted by key.
+use std::fmt;
+
+/// An API that Firnline speaks, by the protocol guide's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+#[rustfmt::skip]
+pub enum ApiKey {
+    /// Append record batches.
+    Produce = 0,
+    /// Read record batches.
+    Fetch = 1,
+    /// Offsets by time or by place.
+    ListOffsets = 2,
+    /// Brokers, topics, leaders.
+    Metadata = 3,
+    /// Store a group's offsets.
+    OffsetCommit = 8,
+    /// Read a group's offsets.
+    OffsetFetch = 9,
+    /// Which broker coordinates a group.
+    FindCoordinator = 10,
+    /// Enter a group's rebalance.
+    JoinGroup = 11,
+    /// Stay in a group.
+    Heartbeat = 12,
+    /// Leave a group.
+    LeaveGroup = 13,
+    /// Receive an assignment.
+    SyncGroup = 14,
+    /// Members and state of groups.
+    DescribeGroups = 15,
+    /// All groups.
+    ListGroups = 16,
+    /// This table, to a client.
+    ApiVersions = 18,
+    /// Create topics.
+    CreateTopics = 19,
+    /// Delete topics.
+    DeleteTopics = 20,
+    /// Move a log's start.
+    DeleteRecords = 21,
+    /// Identity of an idempotent producer.
+    InitProducerId = 22,
+    /// Where an epoch ends.
+    OffsetForLeaderEpoch = 23,
+    /// Effective configuration.
+    DescribeConfigs = 32,
+    /// Disk use by partition.
+    DescribeLogDirs = 35,
+    /// Add partitions.
+    CreatePartitions = 37,
+    /// Delete groups.
+    DeleteGroups = 42,
+    /// Change configuration.
+    IncrementalAlterConfigs = 44,
+    /// Cluster id, controller, brokers.
+    DescribeCluster = 60,
+    /// Topics page by page.
+    DescribeTopicPartitions = 75,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Api {
+    /// The key.
+    pub key: ApiKey,
+    /// The protocol guide's name.
+    pub name: &'static str,
+    /// Lowest version advertised.
+    pub min: i16,
+    /// Highest version advertised.
+    pub max: i16,
+    /// First version with compact encodings and tagged fields (KIP-482).
+    pub flexible_from: i16,
+    /// What it is for, in a few words.
+    pub doc: &'static str,
+    /// The repository's test that exercises it end to end.
+    pub test: &'static str,
+    /// Outside clients that have exercised it.
+    pub outside: &'static str,
+}
+
+/// The table, sorted by key. Produce is advertised from 0 because librdkafka below 2.11.1 stops
+/// compressing otherwise (KAFKA-18659); versions 0-2 are refused with a message when sent.
+#[rustfmt::skip]
+pub const TABLE: &[Api] = &[
+    Api { key: ApiKey::Produce, name: "Produce", min: 0, max: 11, flexible_from: 9, doc: "Append record batches.", test: "", outside: "" },
+    Api { key: ApiKey::Fetch, name: "Fetch", min: 4, max: 16, flexible_from: 12, doc: "Read record batches.", test: "", outside: "" },
+    Api { key: ApiKey::ListOffsets, name: "ListOffsets", min: 1, max: 10, flexible_from: 6, doc: "Offsets by time or by place.", test: "", outside: "" },
+    Api { key: ApiKey::Metadata, name: "Metadata", min: 0, max: 13, flexible_from: 9, doc: "Brokers, topics, leaders.", test: "", outside: "" },
+    Api { key: ApiKey::OffsetCommit, name: "OffsetCommit", min: 2, max: 9, flexible_from: 8, doc: "Store a group's offsets.", test: "", outside: "" },
+    Api { key: ApiKey::OffsetFetch, name: "OffsetFetch", min: 1, max: 9, flexible_from: 6, doc: "Read a group's offsets.", test: "", outside: "" },
+    Api { key: ApiKey::FindCoordinator, name: "FindCoordinator", min: 0, max: 6, flexible_from: 3, doc: "Which broker coordinates a group.", test: "", outside: "" },
+    Api { key: ApiKey::JoinGroup, name: "JoinGroup", min: 0, max: 9, flexible_from: 6, doc: "Enter a group's rebalance.", test: "", outside: "" },
+    Api { key: ApiKey::Heartbeat, name: "Heartbeat", min: 0, max: 4, flexible_from: 4, doc: "Stay in a group.", test: "", outside: "" },
+    Api { key: ApiKey::LeaveGroup, name: "LeaveGroup", min: 0, max: 5, flexible_from: 4, doc: "Leave a group.", test: "", outside: "" },
+    Api { key: ApiKey::SyncGroup, name: "SyncGroup", min: 0, max: 5, flexible_from: 4, doc: "Receive an assignment.", test: "", outside: "" },
+    Api { key: ApiKey::DescribeGroups, name: "DescribeGroups", min: 0, max: 6, flexible_from: 5, doc: "Members and state of groups.", test: "", outside: "" },
+    Api { key: ApiKey::ListGroups, name: "ListGroups", min: 0, max: 5, flexible_from: 3, doc: "All groups.", test: "", outside: "" },
+    Api { key: ApiKey::ApiVersions, name: "ApiVersions", min: 0, max: 4, flexible_from: 3, doc: "This table, to a client.", test: "", outside: "" },
+    Api { key: ApiKey::CreateTopics, name: "CreateTopics", min: 2, max: 7, flexible_from: 5, doc: "Create topics.", test: "", outside: "" },
+    Api { key: ApiKey::DeleteTopics, name: "DeleteTopics", min: 1, max: 6, flexible_from: 4, doc: "Delete topics.", test: "", outside: "" },
+    Api { key: ApiKey::DeleteRecords, name: "DeleteRecords", min: 0, max: 2, flexible_from: 2, doc: "Move a log's start.", test: "", outside: "" },
+    Api { key: ApiKey::InitProducerId, name: "InitProducerId", min: 0, max: 5, flexible_from: 2, doc: "Identity of an idempotent producer.", test: "", outside: "" },
+    Api { key: ApiKey::OffsetForLeaderEpoch, name: "OffsetForLeaderEpoch", min: 2, max: 4, flexible_from: 4, doc: "Where an epoch ends.", test: "", outside: "" },
+    Api { key: ApiKey::DescribeConfigs, name: "DescribeConfigs", min: 1, max: 4, flexible_from: 4, doc: "Effective configuration.", test: "", outside: "" },
+    Api { key: ApiKey::DescribeLogDirs, name: "DescribeLogDirs", min: 1, max: 4, flexible_from: 2, doc: "Disk use by partition.", test: "", outside: "" },
+    Api { key: ApiKey::CreatePartitions, name: "CreatePartitions", min: 0, max: 3, flexible_from: 2, doc: "Add partitions.", test: "", outside: "" },
+    Api { key: ApiKey::DeleteGroups, name: "DeleteGroups", min: 0, max: 2, flexible_from: 2, doc: "Delete groups.", test: "", outside: "" },
+    Api { key: ApiKey::IncrementalAlterConfigs, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible_from: 1, doc: "Change configuration.", test: "", outside: "" },
+    Api { key: ApiKey::DescribeCluster, name: "DescribeCluster", min: 0, max: 2, flexible_from: 0, doc: "Cluster id, controller, brokers.", test: "", outside: "" },
+    Api { key: ApiKey::DescribeTopicPartitions, name: "DescribeTopicPartitions", min: 0, max: 0, flexible_from: 0, doc: "Topics page by page.", test: "", outside: "" },
+];
+
+/// Lowest Produce version that is served, below which a request is refused (KIP-896).
+pub const PRODUCE_SERVED_FROM: i16 = 3;
+
+impl ApiKey {
+    /// The key with this code, `None` if we do not speak it.
+    pub fn from_code(code: i16) -> Option<ApiKey> {
+        TABLE.iter().map(|api| api.key).find(|key| key.code() == code)
+    }
+
+    /// The code on the wire.
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// This key's row.
+    pub fn api(self) -> &'static Api {
+        let row = TABLE.binary_search_by_key(&self.code(), |api| api.key.code());
+        let Ok(row) = row else { unreachable!("{self:?} has no row in the version table") };
+        &TABLE[row]
+    }
+
+    /// Whether `version` lies in the advertised range.
+    pub fn advertises(self, version: i16) -> bool {
+        (self.api().min..=self.api().max).contains(&version)
+    }
+
+    /// Whether bodies of `version` are flexible (KIP-482).
+    pub fn flexible(self, version: i16) -> bool {
+        version >= self.api().flexible_from
+    }
+}
+
+impl fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.api().name)
+    }
+}

@@ -1,0 +1,150 @@
+//! Responses as pieces: bytes to write, and ranges of files to send as they lie. Control-plane messages are encoded
+//! here; Produce and Fetch write their own. Not here: sockets. Its one invariant: the size in the first
+//! four bytes equals what all pieces hold after it.
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use firnline_tiering::hot::file::File;
+
+use crate::wire::header::Header;
+use crate::wire::message::{Encodable, HeaderVersion};
+
+/// A whole response, size and header included, ready to be written in order.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    pieces: Vec<Piece>,
+}
+
+/// A part of a response.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A range of a file, sent without a copy where the socket allows it.
+    File {
+        /// The file; it never changes below `at + len`.
+        file: Arc<dyn File>,
+        /// First byte.
+        at: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+}
+
+impl Piece {
+    /// Bytes in this piece.
+    pub fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::File { len, .. } => *len,
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A message that does not fit its version or the protocol: a fault of ours, reported and answered by closing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// A field is set that this version does not have, or a string is too long.
+    #[error("{what} version {version} does not encode: {reason}")]
+    Message {
+        /// The API.
+        what: &'static str,
+        /// The version.
+        version: i16,
+        /// What the codec said.
+        reason: String,
+    },
+    /// The response is larger than a size field can say.
+    #[error("a response of {0} bytes is larger than the protocol can carry")]
+    TooLarge(u64),
+}
+
+impl Response {
+    /// The pieces, in the order they go out.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Takes the pieces.
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
+    }
+
+    /// Bytes on the wire, size included.
+    pub fn len(&self) -> u64 {
+        self.pieces.iter().map(Piece::len).sum()
+    }
+
+    /// Whether it holds nothing; no encoded response is empty.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Puts size and response header in front of a body's pieces.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLarge`] above what an `i32` can say.
+    pub fn framed(header: &Header, body: Vec<Piece>) -> Result<Response, EncodeError> {
+        Self::with_header(header.correlation_id, header.flexible(), body)
+    }
+
+    /// Puts size and response header v1 (`tagged`) or v0 in front of a body's pieces.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLarge`] above what an `i32` can say.
+    pub fn with_header(correlation_id: i32, tagged: bool, body: Vec<Piece>) -> Result<Response, EncodeError> {
+        let size: u64 = body.iter().map(Piece::len).sum::<u64>() + 4 + u64::from(tagged);
+        let mut head = BytesMut::with_capacity(9);
+        head.put_i32(i32::try_from(size).map_err(|_| EncodeError::TooLarge(size))?);
+        head.put_i32(correlation_id);
+        if tagged {
+            head.put_u8(0);
+        }
+        let mut pieces = Vec::with_capacity(body.len() + 1);
+        pieces.push(Piece::Bytes(head.freeze()));
+        pieces.extend(body.into_iter().filter(|piece| !piece.is_empty()));
+        Ok(Response { pieces })
+    }
+}
+
+/// Room for size, header and tag section in front of a body that is encoded into one buffer.
+const HEAD_BYTES: usize = 9;
+
+/// Encodes a control-plane response in the request's version, in one piece.
+///
+/// # Errors
+/// A field that the version does not have, or a response that is too large: both are faults of the handler.
+pub fn encode<M: Encodable + HeaderVersion>(header: &Header, message: &M) -> Result<Response, EncodeError> {
+    encode_in(header, header.version, message)
+}
+
+/// As [`encode`], in another version than the request's: what ApiVersions does for versions we do not know (KIP-511).
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_in<M: Encodable + HeaderVersion>(
+    header: &Header,
+    version: i16,
+    message: &M,
+) -> Result<Response, EncodeError> {
+    let mut out = BytesMut::with_capacity(HEAD_BYTES + 247);
+    out.put_i32(0);
+    out.put_i32(header.correlation_id);
+    if M::header_version(version) >= 1 {
+        out.put_u8(0);
+    }
+    message.encode(&mut out, version).map_err(|error| EncodeError::Message {
+        what: header.api_key.api().name,
+        version,
+        reason: error.to_string(),
+    })?;
+    let size = out.len() - 4;
+    let size = i32::try_from(size).map_err(|_| EncodeError::TooLarge(size as u64))?;
+    out[..4].copy_from_slice(&size.to_be_bytes());
+    Ok(Response { pieces: vec![Piece::Bytes(out.freeze())] })
+}

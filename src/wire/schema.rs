@@ -1,0 +1,1 @@
+//! Request layouts of the control plane, for the guard.
