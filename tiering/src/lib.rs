@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod cold;
 pub mod config;
 pub mod entropy;
 pub mod epoch;
