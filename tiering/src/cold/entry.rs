@@ -16,7 +16,7 @@ use crate::cold::footer::TAIL_BYTES;
 use crate::cold::format::{Decoder, Encoder, FormatError};
 use crate::epoch::LeaderEpoch;
 use crate::offsets::Offset;
-use firnline_cache::CHUNK_BYTES;
+use firnline_cache::key::CHUNK_BYTES;
 use uuid::Uuid;
 
 /// The version written, and the newest read.

@@ -142,9 +142,6 @@ impl<'a> Decoder<'a> {
         Ok(version)
     }
 
-    pub(crate) fn left(&self) -> usize {
-        self.rest.len()
-    }
 
     /// Nothing may be left over.
     pub(crate) fn finish(self) -> Result<(), FormatError> {

@@ -6,6 +6,9 @@ pub mod footer;
 pub(crate) mod format;
 pub mod layout;
 pub mod manifest;
+pub mod s3;
+pub mod store;
 pub mod tier;
+pub mod url;
 
 pub use format::FormatError;
