@@ -1,5 +1,6 @@
 //! What the cache counts. Plain numbers; the floors above give them names.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot of the counters since the cache was made, and of its present size.
@@ -48,5 +49,42 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All counters of a cache.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) hits_memory: Counter,
+    pub(crate) hits_disk: Counter,
+    pub(crate) misses: Counter,
+    pub(crate) loads: Counter,
+    pub(crate) load_errors: Counter,
+    pub(crate) joins: Counter,
+    pub(crate) disk_lies: Counter,
+    pub(crate) disk_errors: Counter,
+    pub(crate) not_admitted: Counter,
+    pub(crate) dropped_inserts: Arc<Counter>,
+    pub(crate) dropped_prefetches: Counter,
+    pub(crate) loaded_bytes: Counter,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self, memory_bytes: u64) -> CacheMetrics {
+        CacheMetrics {
+            hits_memory: self.hits_memory.get(),
+            hits_disk: self.hits_disk.get(),
+            misses: self.misses.get(),
+            loads: self.loads.get(),
+            load_errors: self.load_errors.get(),
+            joins: self.joins.get(),
+            disk_lies: self.disk_lies.get(),
+            disk_errors: self.disk_errors.get(),
+            not_admitted: self.not_admitted.get(),
+            dropped_inserts: self.dropped_inserts.get(),
+            dropped_prefetches: self.dropped_prefetches.get(),
+            loaded_bytes: self.loaded_bytes.get(),
+            memory_bytes,
+        }
     }
 }

@@ -142,7 +142,6 @@ impl<'a> Decoder<'a> {
         Ok(version)
     }
 
-
     /// Nothing may be left over.
     pub(crate) fn finish(self) -> Result<(), FormatError> {
         if self.rest.is_empty() {
