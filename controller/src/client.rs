@@ -1,0 +1,158 @@
+//! The handle to the controller, usable from any thread and runtime. Not the controller: requests travel to its
+//! loop over a bounded queue. Invariant: an answer is given only after this node's image shows what was done.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firnline_tiering::clock::Clock;
+use firnline_tiering::cold::tier::{TierChange, TierRow};
+use firnline_tiering::entropy::Entropy;
+use firnline_tiering::hot::file::Files;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::decide::brokers::BrokerRegistration;
+use crate::decide::partitions::NewPartitions;
+use crate::decide::topics::{CreatedTopic, NewTopic};
+use crate::error::{
+    AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+    FinishPurgeError, RegisterError, StartError, TierRefused, Unavailable,
+};
+use crate::id::{BrokerEpoch, BrokerId, TopicId};
+use crate::image::current::Current;
+use crate::image::metadata::MetadataImage;
+use crate::quorum::status::QuorumStatus;
+use crate::record::kinds::Resource;
+use crate::server::Command;
+
+/// What a controller needs to start.
+#[derive(Debug, Clone)]
+pub struct ControllerConfig {
+    /// `node.id`; also the voter's id.
+    pub node_id: BrokerId,
+    /// Kafka's cluster id, as formatted.
+    pub cluster_id: String,
+    /// `<first log.dir>/__cluster_metadata-0`; made if missing.
+    pub dir: PathBuf,
+    /// The door to the disk.
+    pub files: Arc<dyn Files>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for topic ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// Records applied between two snapshots; at least 1.
+    pub snapshot_every_records: u64,
+}
+
+/// The controller's handle. A clone is another handle to the same controller.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    commands: mpsc::Sender<Command>,
+    current: Arc<Current>,
+}
+
+impl Controller {
+    /// Opens log and snapshot, becomes the quorum of one and replays what it decided before.
+    ///
+    /// Runs on the runtime that calls it, whose thread waits for the disk at every commit: not a serving core's.
+    pub async fn start(_config: ControllerConfig) -> Result<Controller, StartError> {
+        todo!("lands next")
+    }
+
+    /// This node's newest committed image. Never waits.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.current.load()
+    }
+
+    /// Wakes at every newer image; [`crate::image::delta::Delta::between`] tells what changed.
+    pub fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.current.subscribe()
+    }
+
+    /// Registers a broker's incarnation; it leads its partitions anew from then on.
+    pub async fn register_broker(&self, broker: BrokerRegistration) -> Result<BrokerEpoch, RegisterError> {
+        self.ask(|reply| Command::Register(broker, reply)).await?
+    }
+
+    /// Creates topics, each with all its partitions or not at all; one answer per topic, in order.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Vec<Result<CreatedTopic, CreateTopicError>> {
+        let count = topics.len();
+        self.ask_each(count, |reply| Command::CreateTopics { topics, validate_only, reply }).await
+    }
+
+    /// Deletes topics; one answer per id, in order. What they left in the bucket awaits [`Controller::finish_purge`].
+    pub async fn delete_topics(&self, ids: Vec<TopicId>) -> Vec<Result<(), DeleteTopicError>> {
+        let count = ids.len();
+        self.ask_each(count, |reply| Command::DeleteTopics(ids, reply)).await
+    }
+
+    /// Adds partitions; answers how many each topic has then.
+    pub async fn create_partitions(
+        &self,
+        topics: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> Vec<Result<i32, CreatePartitionsError>> {
+        let count = topics.len();
+        self.ask_each(count, |reply| Command::CreatePartitions { topics, validate_only, reply }).await
+    }
+
+    /// Sets (`Some`) or removes (`None`) dynamic configuration of one resource, all or nothing.
+    pub async fn alter_configs(
+        &self,
+        resource: Resource,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<(), AlterConfigsError> {
+        self.ask(|reply| Command::AlterConfigs(resource, changes, reply)).await?
+    }
+
+    /// A block of producer ids that nobody else gets, ever.
+    pub async fn allocate_producer_ids(&self) -> Result<Range<i64>, AllocateError> {
+        self.ask(Command::AllocateProducerIds).await?
+    }
+
+    /// Takes steps of tier rows; one answer per step, in order, each the row that step made.
+    pub async fn change_tiers(
+        &self,
+        changes: Vec<(TopicId, i32, TierChange)>,
+    ) -> Vec<Result<Arc<TierRow>, TierRefused>> {
+        let count = changes.len();
+        self.ask_each(count, |reply| Command::ChangeTiers(changes, reply)).await
+    }
+
+    /// Ends a deleted topic's purge: its tombstone and tier rows go.
+    pub async fn finish_purge(&self, topic: TopicId) -> Result<(), FinishPurgeError> {
+        self.ask(|reply| Command::FinishPurge(topic, reply)).await?
+    }
+
+    /// The quorum as this node sees it.
+    pub fn quorum(&self) -> QuorumStatus {
+        todo!("lands next")
+    }
+
+    /// Stops taking requests, answers those under way and closes the log.
+    pub async fn shutdown(&self) {
+        todo!("lands next")
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || Unavailable::Stopped("it takes no requests".to_owned());
+        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    async fn ask_each<T, E: From<Unavailable>>(
+        &self,
+        count: usize,
+        command: impl FnOnce(oneshot::Sender<Vec<Result<T, E>>>) -> Command,
+    ) -> Vec<Result<T, E>> {
+        match self.ask(command).await {
+            Ok(answers) => answers,
+            Err(unavailable) => (0..count).map(|_| Err(unavailable.clone().into())).collect(),
+        }
+    }
+}

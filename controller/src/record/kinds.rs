@@ -1,0 +1,159 @@
+//! Every fact the metadata log can hold, one variant per kind. Not their bytes (`record/codec.rs`) and not their
+//! meaning (`image/`). Invariant: a kind's number and a version's fields never change once released.
+
+use std::fmt;
+use std::sync::Arc;
+
+use firnline_tiering::cold::tier::{TierChange, TierRow};
+use firnline_tiering::epoch::LeaderEpoch;
+use uuid::Uuid;
+
+use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
+
+/// The newest feature level this binary writes and reads. A log at a higher one is refused.
+pub const FEATURE_LEVEL: u16 = 1;
+
+/// What a dynamic configuration belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// One life of a topic; its configuration goes with it.
+    Topic(TopicId),
+    /// One broker.
+    Broker(BrokerId),
+    /// Every broker that has none of its own (Kafka's broker resource with an empty name).
+    BrokerDefault,
+}
+
+/// Where clients or brokers reach a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name, as in `listeners`.
+    pub listener: String,
+    /// What is advertised.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// Kafka's security protocol id (0 = PLAINTEXT).
+    pub protocol: i16,
+}
+
+/// A broker as it registered itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its `node.id`.
+    pub id: BrokerId,
+    /// Given at registration; names this incarnation in the cluster.
+    pub epoch: BrokerEpoch,
+    /// Drawn by the broker's process at its start.
+    pub incarnation: Uuid,
+    /// One per advertised listener, in the configuration's order.
+    pub endpoints: Vec<Endpoint>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// Alive in the controller's eyes: leads, and gets new replicas. A fenced one does neither.
+    pub fenced: bool,
+}
+
+/// One partition's row: who holds it, who leads, who is in sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// In order of preference, first is the preferred leader.
+    pub replicas: Arc<[BrokerId]>,
+    /// The replicas in sync, in the order of `replicas`.
+    pub isr: Arc<[BrokerId]>,
+    /// Who appends; none while nobody eligible is alive.
+    pub leader: Option<BrokerId>,
+    /// Rises whenever `leader` is chosen anew.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises with every change to this row.
+    pub epoch: PartitionEpoch,
+}
+
+/// One fact. The comment's number is the kind on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// 1: the formats that follow are those of this level; the first record of every log and snapshot.
+    FeatureLevel {
+        /// At most [`FEATURE_LEVEL`] in a log this binary may open.
+        level: u16,
+    },
+    /// 2: whose metadata this is.
+    Cluster {
+        /// Kafka's cluster id, as formatted.
+        id: String,
+    },
+    /// 3: a broker registered; replaces its earlier registration.
+    Broker(Broker),
+    /// 4: a topic exists; its partitions follow, 0 first.
+    Topic {
+        /// Never used before.
+        id: TopicId,
+        /// Unique among live topics.
+        name: String,
+    },
+    /// 5: a partition's row, new or changed.
+    Partition {
+        /// A live topic.
+        topic: TopicId,
+        /// From 0, without holes.
+        index: i32,
+        /// The whole row.
+        row: Partition,
+    },
+    /// 6: the topic is gone for clients; what it left in the bucket awaits its purge.
+    TopicDeleted {
+        /// The topic.
+        id: TopicId,
+        /// The name it had, for messages.
+        name: String,
+        /// Logs it had: partitions 0 to this, exclusive.
+        partitions: i32,
+    },
+    /// 7: nothing of a deleted topic is left in the bucket.
+    TopicPurged {
+        /// The topic.
+        id: TopicId,
+    },
+    /// 8: a dynamic configuration's value.
+    Config {
+        /// Whose.
+        resource: Resource,
+        /// The key, as in Kafka's documentation.
+        key: String,
+        /// `None` removes it.
+        value: Option<String>,
+    },
+    /// 9: producer ids below this are given out.
+    ProducerIds {
+        /// First id of the next block.
+        next: i64,
+    },
+    /// 10: a step of one log's tier row.
+    TierChanged {
+        /// A live topic.
+        topic: TopicId,
+        /// Its partition.
+        index: i32,
+        /// Names the version and leader epoch it was decided on.
+        change: TierChange,
+    },
+    /// 11: a log's whole tier row; written by snapshots.
+    TierRow {
+        /// A live or deleted topic.
+        topic: TopicId,
+        /// Its partition.
+        index: i32,
+        /// The row.
+        row: Arc<TierRow>,
+    },
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resource::Topic(id) => write!(f, "topic {id}"),
+            Resource::Broker(id) => write!(f, "broker {id}"),
+            Resource::BrokerDefault => f.write_str("broker default"),
+        }
+    }
+}
