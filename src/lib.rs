@@ -3,6 +3,9 @@
 
 pub mod api;
 pub mod config;
+pub mod metadata;
+pub mod partition;
 pub mod purgatory;
+pub mod server;
 pub mod transport;
 pub mod wire;

@@ -84,7 +84,9 @@ pub enum CreateTopicError {
     #[error("topic name is invalid: {0}")]
     InvalidName(String),
     /// Metric names cannot tell it from an existing one.
-    #[error("topic '{name}' collides with existing topic '{existing}': '.' and '_' are the same in metric names")]
+    #[error(
+        "topic '{name}' collides with existing topic '{existing}': '.' and '_' are the same in metric names"
+    )]
     Collides {
         /// The name asked for.
         name: String,
@@ -229,7 +231,6 @@ pub enum FinishPurgeError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
-
 
 /// Why a step of a log's tier row was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -139,10 +139,17 @@ mod tests {
 
     #[test]
     fn odd_texts_are_refused() {
-        for text in ["", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA+A", "AAAAAAAAAAAAAAAAAAAAAAA", "äAAAAAAAAAAAAAAAAAAAA"] {
+        for text in [
+            "",
+            "AAAAAAAAAAAAAAAAAAAAAB",
+            "AAAAAAAAAAAAAAAAAAAA+A",
+            "AAAAAAAAAAAAAAAAAAAAAAA",
+            "äAAAAAAAAAAAAAAAAAAAA",
+        ] {
             assert!(text.parse::<TopicId>().is_err(), "{text}");
         }
-        for log in ["AAAAAAAAAAAAAAAAAAAAAQ", "AAAAAAAAAAAAAAAAAAAAAQ/-1", "AAAAAAAAAAAAAAAAAAAAAQ/01", "x/1"] {
+        for log in ["AAAAAAAAAAAAAAAAAAAAAQ", "AAAAAAAAAAAAAAAAAAAAAQ/-1", "AAAAAAAAAAAAAAAAAAAAAQ/01", "x/1"]
+        {
             assert_eq!(TopicId::of_log(&LogId::new(log)), None, "{log}");
         }
     }

@@ -165,3 +165,110 @@ impl From<ErrorCode> for i16 {
         code.code()
     }
 }
+
+/// Serving: what partitions and sessions refuse.
+mod data {
+    use firnline_tiering::batch::validate::{Invalid, RecordReason};
+    use firnline_tiering::log::append::AppendError;
+    use firnline_tiering::log::read::ReadError;
+
+    use super::ErrorCode;
+    use crate::api::data::fetch_session::SessionRefused;
+    use crate::partition::leader::ProduceRefused;
+    use crate::partition::read::ReadRefused;
+    use crate::partition::replica::EpochRefused;
+
+    impl From<&SessionRefused> for ErrorCode {
+        fn from(refused: &SessionRefused) -> ErrorCode {
+            match refused {
+                SessionRefused::NotFound => ErrorCode::FetchSessionIdNotFound,
+                SessionRefused::Epoch { .. } => ErrorCode::InvalidFetchSessionEpoch,
+                SessionRefused::TopicNaming => ErrorCode::FetchSessionTopicId,
+            }
+        }
+    }
+
+    impl From<&EpochRefused> for ErrorCode {
+        fn from(refused: &EpochRefused) -> ErrorCode {
+            match refused {
+                EpochRefused::Fenced { .. } => ErrorCode::FencedLeaderEpoch,
+                EpochRefused::Unknown { .. } => ErrorCode::UnknownLeaderEpoch,
+            }
+        }
+    }
+
+    impl From<&ReadRefused> for ErrorCode {
+        fn from(refused: &ReadRefused) -> ErrorCode {
+            match refused {
+                ReadRefused::NotLeader => ErrorCode::NotLeaderOrFollower,
+                ReadRefused::Epoch(refused) => refused.into(),
+                ReadRefused::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+                ReadRefused::Log(error) => error.into(),
+            }
+        }
+    }
+
+    impl From<&ReadError> for ErrorCode {
+        fn from(error: &ReadError) -> ErrorCode {
+            match error {
+                ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+                ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+                ReadError::Storage { .. } => ErrorCode::KafkaStorage,
+            }
+        }
+    }
+
+    impl From<&ProduceRefused> for ErrorCode {
+        fn from(refused: &ProduceRefused) -> ErrorCode {
+            match refused {
+                ProduceRefused::NotLeader => ErrorCode::NotLeaderOrFollower,
+                ProduceRefused::Internal => ErrorCode::InvalidTopic,
+                ProduceRefused::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+                ProduceRefused::DiskReserve => ErrorCode::KafkaStorage,
+                ProduceRefused::Log(error) => error.into(),
+            }
+        }
+    }
+
+    impl From<&AppendError> for ErrorCode {
+        fn from(error: &AppendError) -> ErrorCode {
+            match error {
+                // Produce tries again instead of telling; whoever does tell wants the request repeated.
+                AppendError::Busy => ErrorCode::RequestTimedOut,
+                AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+                AppendError::StaleEpoch { .. } => ErrorCode::NotLeaderOrFollower,
+                AppendError::OutOfOrder { .. } => ErrorCode::InvalidRecord,
+                AppendError::DiskFull { .. } | AppendError::Storage { .. } => ErrorCode::KafkaStorage,
+            }
+        }
+    }
+
+    impl From<&Invalid> for ErrorCode {
+        /// Kafka's codes for what its validator throws.
+        fn from(invalid: &Invalid) -> ErrorCode {
+            match invalid {
+                Invalid::Framing(_) | Invalid::Crc(_) => ErrorCode::CorruptMessage,
+                Invalid::ZstdTooOld => ErrorCode::UnsupportedCompressionType,
+                Invalid::TooLarge { .. } => ErrorCode::MessageTooLarge,
+                Invalid::Compression(_) => ErrorCode::CorruptMessage,
+                Invalid::Records { errors, .. } => match errors.first().map(|error| error.reason) {
+                    Some(RecordReason::Timestamp { .. } | RecordReason::TimestampType) => {
+                        ErrorCode::InvalidTimestamp
+                    }
+                    Some(RecordReason::NullKey) | None => ErrorCode::InvalidRecord,
+                },
+                Invalid::Empty
+                | Invalid::Magic(_)
+                | Invalid::MoreThanOne { .. }
+                | Invalid::BaseOffset(_)
+                | Invalid::UnknownCodec(_)
+                | Invalid::Count(_)
+                | Invalid::Control
+                | Invalid::Sequence { .. }
+                | Invalid::Record { .. }
+                | Invalid::OffsetDelta { .. }
+                | Invalid::RecordCount { .. } => ErrorCode::InvalidRecord,
+            }
+        }
+    }
+}

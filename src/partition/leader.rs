@@ -56,11 +56,7 @@ pub enum ProduceRefused {
 
 impl Replica {
     /// Appends one batch in place: base offset and leader epoch are written into `batch`. Never parks.
-    pub fn append(
-        &self,
-        batch: &mut [u8],
-        how: &LeaderAppend,
-    ) -> Result<LeaderAppended, ProduceRefused> {
+    pub fn append(&self, batch: &mut [u8], how: &LeaderAppend) -> Result<LeaderAppended, ProduceRefused> {
         if !self.is_leader() {
             return Err(ProduceRefused::NotLeader);
         }

@@ -1,6 +1,7 @@
 //! Partitions as this broker holds them: who leads, what may be appended, what may be seen.
 //! They speak batches and offsets, never requests: nothing of wire or api is known here.
 
+pub mod cold_lane;
 pub mod hosted;
 pub mod leader;
 pub mod read;

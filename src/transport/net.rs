@@ -73,6 +73,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Waits until a read has something to answer. A simulated connection is always asked directly.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Stream::Kernel(socket) => socket.readable().await,
+            Stream::Simulated(_) => Ok(()),
+        }
+    }
+
     /// Runs one non-blocking system call on the kernel socket as soon as it is writable; `None` when there is no
     /// kernel socket and the caller has to copy.
     pub fn poll_syscall<R>(

@@ -30,7 +30,10 @@ pub struct BrokerRegistration {
 }
 
 /// Registers a broker; the same incarnation keeps its epoch.
-pub fn register(image: &MetadataImage, asked: &BrokerRegistration) -> Result<Decision<BrokerEpoch>, RegisterError> {
+pub fn register(
+    image: &MetadataImage,
+    asked: &BrokerRegistration,
+) -> Result<Decision<BrokerEpoch>, RegisterError> {
     check(image, asked)?;
     let known = image.brokers.get(asked.id).filter(|known| known.incarnation == asked.incarnation);
     let epoch = known.map_or(image.brokers.next_epoch(), |known| known.epoch);
@@ -67,7 +70,9 @@ fn check(image: &MetadataImage, asked: &BrokerRegistration) -> Result<(), Regist
     }
     let mut names = BTreeSet::new();
     match asked.endpoints.iter().find(|endpoint| !names.insert(endpoint.listener.as_str())) {
-        Some(twice) => Err(RegisterError::InvalidRequest(format!("listener {} is advertised twice", twice.listener))),
+        Some(twice) => {
+            Err(RegisterError::InvalidRequest(format!("listener {} is advertised twice", twice.listener)))
+        }
         None => Ok(()),
     }
 }

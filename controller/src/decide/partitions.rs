@@ -31,7 +31,11 @@ pub struct NewPartitions {
 }
 
 /// Adds partitions; answers how many the topic has then. `earlier` counts those of the same request's earlier topics.
-pub fn grow(image: &MetadataImage, new: &NewPartitions, earlier: u64) -> Result<Decision<i32>, CreatePartitionsError> {
+pub fn grow(
+    image: &MetadataImage,
+    new: &NewPartitions,
+    earlier: u64,
+) -> Result<Decision<i32>, CreatePartitionsError> {
     let topic = image.topics.get(new.topic).ok_or(CreatePartitionsError::UnknownTopic(new.topic))?;
     let current = topic.partition_count();
     if new.count <= current {
@@ -44,8 +48,9 @@ pub fn grow(image: &MetadataImage, new: &NewPartitions, earlier: u64) -> Result<
     }
     let replication_factor = topic.partition(0).map_or(1, |row| row.replicas.len() as i16);
     let assignments = if new.assignments.is_empty() {
-        place(image, current, added, replication_factor, new.topic)
-            .map_err(|live| CreatePartitionsError::InvalidReplicationFactor { asked: replication_factor, live })?
+        place(image, current, added, replication_factor, new.topic).map_err(|live| {
+            CreatePartitionsError::InvalidReplicationFactor { asked: replication_factor, live }
+        })?
     } else {
         check_count(new, added, replication_factor).map_err(CreatePartitionsError::InvalidAssignment)?;
         new.assignments.clone()
@@ -74,11 +79,16 @@ pub(crate) fn in_order(assignments: &[(i32, Assignment)]) -> Result<Vec<Assignme
     sorted.sort_by_key(|(index, _)| *index);
     for ((index, replicas), wanted) in sorted.iter().zip(0..) {
         if *index != wanted {
-            return Err(format!("assignments must be for partitions 0, 1, 2...: found {index} instead of {wanted}"));
+            return Err(format!(
+                "assignments must be for partitions 0, 1, 2...: found {index} instead of {wanted}"
+            ));
         }
         let first = sorted[0].1.len();
         if replicas.len() != first {
-            return Err(format!("partition {index} has {} replicas, partition 0 has {first}", replicas.len()));
+            return Err(format!(
+                "partition {index} has {} replicas, partition 0 has {first}",
+                replicas.len()
+            ));
         }
     }
     Ok(sorted.into_iter().map(|(_, replicas)| replicas.clone()).collect())

@@ -7,7 +7,13 @@ use crate::id::BrokerId;
 /// small topics do not all begin on the same one.
 ///
 /// Needs `1 ≤ replication_factor ≤ brokers.len()`; panics otherwise, deciding so is the caller's.
-pub fn spread(brokers: &[BrokerId], first: i32, count: i32, replication_factor: i16, seed: u64) -> Vec<Vec<BrokerId>> {
+pub fn spread(
+    brokers: &[BrokerId],
+    first: i32,
+    count: i32,
+    replication_factor: i16,
+    seed: u64,
+) -> Vec<Vec<BrokerId>> {
     let (n, wanted) = (brokers.len() as u64, replication_factor as u64);
     assert!(wanted >= 1 && wanted <= n, "{wanted} replicas on {n} brokers");
     (first..first + count)

@@ -141,7 +141,6 @@ fn choose(
         return Err(CreateTopicError::InvalidPartitions(new.partitions));
     }
     within(new.partitions as u64)?;
-    partitions::place(image, 0, new.partitions, new.replication_factor, id).map_err(|live| {
-        CreateTopicError::InvalidReplicationFactor { asked: new.replication_factor, live }
-    })
+    partitions::place(image, 0, new.partitions, new.replication_factor, id)
+        .map_err(|live| CreateTopicError::InvalidReplicationFactor { asked: new.replication_factor, live })
 }

@@ -62,7 +62,9 @@ impl Delta {
     }
 }
 
-fn keys<'a, 'b, K, V>(diff: imbl::ordmap::DiffIter<'a, 'b, K, V, imbl::shared_ptr::DefaultSharedPtr>) -> BTreeSet<K>
+fn keys<'a, 'b, K, V>(
+    diff: imbl::ordmap::DiffIter<'a, 'b, K, V, imbl::shared_ptr::DefaultSharedPtr>,
+) -> BTreeSet<K>
 where
     K: Ord + Copy,
     V: PartialEq,

@@ -79,7 +79,10 @@ impl MetadataImage {
             Record::Broker(broker) => {
                 let known = self.brokers.get(broker.id).map_or(BrokerEpoch(-1), |known| known.epoch);
                 if broker.epoch < known {
-                    return contradiction(format!("broker {} epoch falls from {known} to {}", broker.id, broker.epoch));
+                    return contradiction(format!(
+                        "broker {} epoch falls from {known} to {}",
+                        broker.id, broker.epoch
+                    ));
                 }
                 self.brokers.set(broker.clone());
                 Ok(())
@@ -166,7 +169,12 @@ impl MetadataImage {
         Ok(())
     }
 
-    fn fold_tier_change(&mut self, topic: TopicId, index: i32, change: &TierChange) -> Result<Arc<TierRow>, NoOp> {
+    fn fold_tier_change(
+        &mut self,
+        topic: TopicId,
+        index: i32,
+        change: &TierChange,
+    ) -> Result<Arc<TierRow>, NoOp> {
         let Some(row) = self.tier_row(topic, index) else {
             return Err(NoOp::Contradiction(format!("there is no partition {topic}/{index}")));
         };

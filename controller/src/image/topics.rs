@@ -104,7 +104,12 @@ impl Topics {
 
     pub(crate) fn insert(&mut self, topic: Topic) {
         let replaced = self.by_name.insert(topic.name.clone(), topic.id);
-        assert!(replaced.is_none_or(|id| id == topic.id), "two topics named {:?}: {replaced:?}, {}", topic.name, topic.id);
+        assert!(
+            replaced.is_none_or(|id| id == topic.id),
+            "two topics named {:?}: {replaced:?}, {}",
+            topic.name,
+            topic.id
+        );
         if let Some(merged) = merge(&topic.name) {
             self.merged.insert(merged.into(), topic.id);
         }

@@ -67,7 +67,8 @@ impl<'a> Reader<'a> {
     /// The next `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
         let left = self.rest.len();
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(CodecError::Truncated { wanted: len, left })?;
+        let (taken, rest) =
+            self.rest.split_at_checked(len).ok_or(CodecError::Truncated { wanted: len, left })?;
         self.rest = rest;
         Ok(taken)
     }
@@ -131,7 +132,8 @@ impl<'a> Reader<'a> {
     pub fn text(&mut self) -> Result<String, CodecError> {
         let len = usize::from(self.u16()?);
         let bytes = self.take(len)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| CodecError::Invalid("text is not UTF-8".to_owned()))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| CodecError::Invalid("text is not UTF-8".to_owned()))?;
         Ok(text.to_owned())
     }
 
@@ -219,7 +221,11 @@ impl Writer {
 
     /// Text behind its u16 length. Decisions bound every text far below; a longer one is a bug.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        assert!(text.len() <= usize::from(u16::MAX), "text of {} bytes in a format that holds 65535", text.len());
+        assert!(
+            text.len() <= usize::from(u16::MAX),
+            "text of {} bytes in a format that holds 65535",
+            text.len()
+        );
         self.u16(text.len() as u16).raw(text.as_bytes())
     }
 

@@ -166,7 +166,8 @@ fn read_partition(from: &mut Reader<'_>) -> Result<Record, CodecError> {
         -1 => None,
         id => Some(BrokerId(id)),
     };
-    let (leader_epoch, epoch) = (LeaderEpoch(not_negative(from.i32()?)?), PartitionEpoch(not_negative(from.i32()?)?));
+    let (leader_epoch, epoch) =
+        (LeaderEpoch(not_negative(from.i32()?)?), PartitionEpoch(not_negative(from.i32()?)?));
     let (replicas, isr) = (read_brokers(from)?, read_brokers(from)?);
     let row = Partition { replicas, isr, leader, leader_epoch, epoch };
     Ok(Record::Partition { topic, index, row })
@@ -190,7 +191,9 @@ fn read_resource(from: &mut Reader<'_>) -> Result<Resource, CodecError> {
         1 => Ok(Resource::Topic(TopicId(from.uuid()?))),
         2 => Ok(Resource::Broker(BrokerId(from.i32()?))),
         3 => Ok(Resource::BrokerDefault),
-        kind => Err(CodecError::Unknown { what: "config resource", kind: kind.into(), version: VERSION.into() }),
+        kind => {
+            Err(CodecError::Unknown { what: "config resource", kind: kind.into(), version: VERSION.into() })
+        }
     }
 }
 
@@ -199,5 +202,9 @@ fn read_place(from: &mut Reader<'_>) -> Result<(TopicId, i32), CodecError> {
 }
 
 fn not_negative(value: i32) -> Result<i32, CodecError> {
-    if value < 0 { Err(CodecError::Invalid(format!("{value} where no negative number can stand"))) } else { Ok(value) }
+    if value < 0 {
+        Err(CodecError::Invalid(format!("{value} where no negative number can stand")))
+    } else {
+        Ok(value)
+    }
 }

@@ -1,0 +1,138 @@
+//! What a handler may touch: shared services, its core, and who is asking.
+//! It holds no behaviour. Invariant: everything shared is safe from every core; what is of one core stays there.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use firnline_controller::client::Controller;
+use firnline_tiering::clock::Clock;
+use firnline_tiering::entropy::Entropy;
+use futures::future::LocalBoxFuture;
+use tokio::sync::watch;
+
+use crate::api::counters::Counters;
+use crate::api::data::fetch_session::FetchSessions;
+use crate::api::error_code::ErrorCode;
+use crate::config::broker::BrokerConfig;
+use crate::metadata::view::MetadataView;
+use crate::partition::cold_lane::ColdLane;
+use crate::partition::hosted::HostedPartitions;
+use crate::purgatory::delayed::{Purgatory, WakeBoard};
+use crate::wire::response::{EncodeError, Response};
+
+/// What every core shares. Built once by `broker/startup.rs`.
+pub struct Shared {
+    /// The broker's settings at start; what may change is read from the image through `config.settings`.
+    pub config: Arc<BrokerConfig>,
+    /// The cluster's id, 22 characters; the same for all brokers for ever.
+    pub cluster_id: Arc<str>,
+    /// Decides about topics, configs, producer ids, tiers.
+    pub controller: Controller,
+    /// The partitions held here.
+    pub hosted: Arc<HostedPartitions>,
+    /// Work that may wait for the local disk.
+    pub lane: Arc<ColdLane>,
+    /// Offset of the newest metadata image whose partitions are open (or gone) here: a handler that changed metadata
+    /// waits for it, so that its client finds what it made.
+    pub assigned: watch::Receiver<u64>,
+    /// Incremental fetch sessions.
+    pub sessions: FetchSessions,
+    /// Reaches waiters on every core, from any thread.
+    pub board: Arc<WakeBoard>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// What the serving path counts.
+    pub counters: Arc<Counters>,
+    /// Listeners with the ports that were really bound.
+    pub listeners: Vec<Arc<ServedListener>>,
+}
+
+/// One listener as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedListener {
+    /// Its name, e.g. `PLAINTEXT`.
+    pub name: String,
+    /// Where the socket is bound.
+    pub bound: SocketAddr,
+    /// The host that clients are told.
+    pub advertised_host: String,
+    /// The port that clients are told.
+    pub advertised_port: u16,
+}
+
+/// One core's own things.
+pub struct ServingCore {
+    /// The core's number.
+    pub index: usize,
+    /// Requests that wait on this core.
+    pub purgatory: Rc<Purgatory>,
+}
+
+/// Who is asking.
+#[derive(Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The listener it came by: addresses in answers are those of this listener.
+    pub listener: Arc<ServedListener>,
+}
+
+/// What a handler may touch. Cheap to clone into a future that waits.
+#[derive(Clone)]
+pub struct Context {
+    /// Shared by all cores.
+    pub shared: Arc<Shared>,
+    /// Of this core.
+    pub core: Rc<ServingCore>,
+    /// Of this connection.
+    pub peer: Rc<Peer>,
+}
+
+impl Context {
+    /// The cluster's metadata as it is now.
+    pub fn metadata(&self) -> MetadataView {
+        MetadataView::new(self.shared.controller.image())
+    }
+
+    /// The error for a partition that is not held here: unknown, or led by another broker.
+    pub fn not_here(&self, topic: &str, index: i32) -> ErrorCode {
+        match self.metadata().leader(topic, index) {
+            Some(_) => ErrorCode::NotLeaderOrFollower,
+            None => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
+
+    /// Waits until this broker has acted on the metadata image of `offset`; false when it stopped before.
+    pub async fn assigned(&self, offset: u64) -> bool {
+        self.shared.assigned.clone().wait_for(|reached| *reached >= offset).await.is_ok()
+    }
+}
+
+/// What a handler answers.
+pub enum Answer {
+    /// Done.
+    Ready(Response),
+    /// Waits for something outside of this connection. It is driven until it answers; of later requests only
+    /// Produce starts meanwhile, and only behind Produce.
+    Later(LocalBoxFuture<'static, Answer>),
+    /// Has to finish before any later request of this connection starts: an append that found the lock taken must
+    /// not be overtaken by its successor (I3).
+    First(LocalBoxFuture<'static, Answer>),
+    /// No response at all (acks=0).
+    Silent,
+    /// The connection ends, with this reason in the log. Earlier responses still go out.
+    Close(String),
+}
+
+impl From<Result<Response, EncodeError>> for Answer {
+    /// A response that does not encode is a fault of ours: the client learns it by the closed connection, we by the log.
+    fn from(encoded: Result<Response, EncodeError>) -> Self {
+        match encoded {
+            Ok(response) => Answer::Ready(response),
+            Err(error) => Answer::Close(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Fetch: look at every wanted partition; answer when there is enough, something is wrong, or the wait is over.
+//! It reads no bytes of local files (the connection sends them) and waits for no bucket. Invariant: one partition's
+//! error or slowness never changes what the others answer, and what "changed" is decided once, at the end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use firnline_controller::id::TopicId;
+use firnline_tiering::batch::header::BatchHeader;
+use firnline_tiering::log::read::{Read, ReadError};
+use firnline_tiering::offsets::Offset;
+use tokio::time::Instant;
+
+use crate::api::context::{Answer, Context};
+use crate::api::data::fetch_session::{Opened, SessionRefused, Wanted};
+use crate::api::data::leader_hint::endpoints;
+use crate::api::error_code::ErrorCode;
+use crate::metadata::view::Leader;
+use crate::partition::read::{Found, Isolation, ReadAsk, ReadRefused};
+use crate::partition::replica::PartitionHandle;
+use crate::purgatory::delayed::Woken;
+use crate::wire::fetch::{FetchPartition, FetchView, TopicRef};
+use crate::wire::fetch_answer::{FetchAnswer, Fetched, encode};
+use crate::wire::header::Header;
+use crate::wire::produce_answer::LeaderHint;
+use crate::wire::response::Piece;
+
+/// First version that names topics by id.
+const BY_ID_FROM: i16 = 13;
+
+/// Handles one Fetch request.
+pub fn handle(ctx: &Context, header: &Header, view: FetchView) -> Answer {
+    let by_id = header.version >= BY_ID_FROM;
+    let opened = match ctx.shared.sessions.open(&view, by_id) {
+        Ok(opened) => opened,
+        Err(refused) => return refuse(header, refused),
+    };
+    let fetching = Fetching::new(ctx.clone(), header.clone(), &view, opened);
+    let pass = fetching.look();
+    if fetching.is_enough(&pass) {
+        return fetching.answer(pass);
+    }
+    Answer::Later(Box::pin(fetching.wait()))
+}
+
+fn refuse(header: &Header, refused: SessionRefused) -> Answer {
+    let answer = FetchAnswer { error: ErrorCode::from(&refused).code(), ..FetchAnswer::default() };
+    encode(header, answer).into()
+}
+
+/// A fetch under way.
+struct Fetching {
+    ctx: Context,
+    header: Header,
+    opened: Opened,
+    /// One per wanted partition: the partition, or why it cannot be asked.
+    targets: Vec<Result<PartitionHandle, Fetched>>,
+    isolation: Isolation,
+    max_bytes: u64,
+    min_bytes: u64,
+    deadline: Instant,
+    waits: bool,
+}
+
+/// One look at all partitions.
+struct Pass {
+    fetched: Vec<Fetched>,
+    bytes: u64,
+    /// Something that a client has to learn at once.
+    urgent: bool,
+    /// Places of partitions whose bytes came off the cold desk.
+    cold: Vec<usize>,
+}
+
+impl Fetching {
+    fn new(ctx: Context, header: Header, view: &FetchView, opened: Opened) -> Self {
+        let targets = opened.wanted.iter().map(|wanted| resolve(&ctx, wanted)).collect();
+        let limit = ctx.shared.config.network.fetch_bytes_max as u64;
+        let max_wait = Duration::from_millis(u64::try_from(view.max_wait_ms).unwrap_or(0));
+        Self {
+            targets,
+            isolation: if view.read_committed { Isolation::Committed } else { Isolation::Uncommitted },
+            max_bytes: u64::try_from(view.max_bytes).unwrap_or(0).min(limit),
+            min_bytes: u64::try_from(view.min_bytes).unwrap_or(0),
+            deadline: Instant::now() + max_wait,
+            waits: !max_wait.is_zero() && !opened.wanted.is_empty(),
+            ctx,
+            header,
+            opened,
+        }
+    }
+
+    fn is_enough(&self, pass: &Pass) -> bool {
+        !self.waits || pass.urgent || pass.bytes >= self.min_bytes
+    }
+
+    /// Looks at every partition in order, sharing out the bytes.
+    fn look(&self) -> Pass {
+        let mut pass = Pass {
+            fetched: Vec::with_capacity(self.targets.len()),
+            bytes: 0,
+            urgent: false,
+            cold: Vec::new(),
+        };
+        for (wanted, target) in self.opened.wanted.iter().zip(&self.targets) {
+            let fetched = match target {
+                Ok(partition) => self.look_at(partition, &wanted.ask, &mut pass),
+                Err(failed) => failed.clone(),
+            };
+            pass.urgent |= fetched.error != 0 || fetched.diverging.is_some();
+            pass.bytes += fetched.record_bytes();
+            pass.fetched.push(fetched);
+        }
+        pass
+    }
+
+    fn look_at(&self, partition: &PartitionHandle, ask: &FetchPartition, pass: &mut Pass) -> Fetched {
+        let left = self.max_bytes.saturating_sub(pass.bytes);
+        let ask = ReadAsk {
+            from: Offset(ask.fetch_offset),
+            max_bytes: u64::try_from(ask.max_bytes).unwrap_or(0).min(left),
+            // Only the first partition with data may exceed the limits, with one batch.
+            min_one: pass.bytes == 0,
+            isolation: self.isolation,
+            claimed_epoch: ask.current_leader_epoch,
+            last_fetched_epoch: ask.last_fetched_epoch,
+        };
+        let mut fetched = self.marked(partition);
+        match partition.read(&ask) {
+            Ok(found) => self.take(partition, &ask, found, &mut fetched, pass),
+            Err(refused) => {
+                fetched.error = ErrorCode::from(&refused).code();
+                fetched.current_leader = self.hint(partition, &refused);
+            }
+        }
+        fetched
+    }
+
+    /// An empty answer that carries the partition's offsets, as every answer does, also a failed one.
+    fn marked(&self, partition: &PartitionHandle) -> Fetched {
+        let marks = partition.marks();
+        Fetched {
+            high_watermark: marks.high_watermark.0,
+            last_stable_offset: marks.last_stable.0,
+            log_start_offset: marks.log_start.0,
+            aborted: (self.isolation == Isolation::Committed).then(Vec::new),
+            ..Fetched::empty(partition.id().index, 0)
+        }
+    }
+
+    fn take(
+        &self,
+        partition: &PartitionHandle,
+        ask: &ReadAsk,
+        found: Found,
+        fetched: &mut Fetched,
+        pass: &mut Pass,
+    ) {
+        fetched.high_watermark = found.marks.high_watermark.0;
+        fetched.last_stable_offset = found.marks.last_stable.0;
+        fetched.log_start_offset = found.marks.log_start.0;
+        fetched.diverging = found.diverging.map(|(epoch, end)| (epoch.0, end.0));
+        match found.read {
+            Read::Empty => {}
+            Read::Hot(slice) => {
+                fetched.records.push(Piece::File { file: slice.file, at: slice.at, len: slice.len });
+            }
+            Read::Cold => self.take_cold(partition, ask, fetched, pass),
+        }
+    }
+
+    fn take_cold(&self, partition: &PartitionHandle, ask: &ReadAsk, fetched: &mut Fetched, pass: &mut Pass) {
+        let _ = (partition, ask, pass);
+        fetched.error = ErrorCode::KafkaStorage.code();
+    }
+
+    /// Who leads instead, where the error says that the client asked the wrong broker or with an old epoch.
+    fn hint(&self, partition: &PartitionHandle, refused: &ReadRefused) -> Option<LeaderHint> {
+        if !matches!(refused, ReadRefused::NotLeader | ReadRefused::Epoch(_)) {
+            return None;
+        }
+        let id = partition.id();
+        self.ctx.metadata().leader_by_id(id.topic, id.index).map(hint)
+    }
+
+    /// Waits for news of any partition, or for the deadline.
+    async fn wait(self) -> Answer {
+        let watched = self.targets.iter().flatten();
+        let keys = watched.map(|partition| (partition.wait_key(), partition.interest()));
+        let mut wait = self.ctx.core.purgatory.watch(keys, self.deadline);
+        loop {
+            // First a look: something may have come between the last one and the registration.
+            let pass = self.look();
+            if self.is_enough(&pass) || wait.woken().await == Woken::Deadline {
+                drop(wait);
+                let pass = if self.is_enough(&pass) { pass } else { self.look() };
+                return self.answer(pass);
+            }
+        }
+    }
+
+    fn answer(self, pass: Pass) -> Answer {
+        self.settle(&pass);
+        let by_id = self.header.version >= BY_ID_FROM;
+        let hints = pass.fetched.iter().filter_map(|fetched| fetched.current_leader);
+        let endpoints = endpoints(&self.ctx, hints);
+        let (session_id, topics) = self.ctx.shared.sessions.close(self.opened, pass.fetched, by_id);
+        let answer = FetchAnswer { session_id, topics, endpoints, ..FetchAnswer::default() };
+        encode(&self.header, answer).into()
+    }
+
+    /// What goes out is taken off the cold desk and counted.
+    fn settle(&self, pass: &Pass) {
+        let failures = pass.fetched.iter().filter(|fetched| fetched.error != 0).count();
+        self.ctx.shared.counters.fetch_failures.add(failures as u64);
+        for place in &pass.cold {
+            let asked = Offset(self.opened.wanted[*place].ask.fetch_offset);
+            let _ = asked;
+            self.ctx.shared.counters.fetch_cold_bytes.add(pass.fetched[*place].record_bytes());
+        }
+    }
+}
+
+fn hint(leader: Leader) -> LeaderHint {
+    LeaderHint { id: leader.id, epoch: leader.epoch }
+}
+
+/// Finds the partition, or says why it cannot be asked.
+fn resolve(ctx: &Context, wanted: &Wanted) -> Result<PartitionHandle, Fetched> {
+    let index = wanted.ask.index;
+    let (hosted, unknown) = match &wanted.topic {
+        TopicRef::Name(name) => (ctx.shared.hosted.topic(name), ErrorCode::UnknownTopicOrPartition),
+        TopicRef::Id(id) => (ctx.shared.hosted.topic_by_id(TopicId(*id)), ErrorCode::UnknownTopicId),
+    };
+    if let Some(partition) = hosted.as_ref().and_then(|topic| topic.partition(index)) {
+        return Ok(partition.clone());
+    }
+    let metadata = ctx.metadata();
+    let (known, leader) = match &wanted.topic {
+        TopicRef::Name(name) => (metadata.topic(name).is_some(), metadata.leader(name, index)),
+        TopicRef::Id(id) => {
+            (metadata.topic_by_id(TopicId(*id)).is_some(), metadata.leader_by_id(TopicId(*id), index))
+        }
+    };
+    let code = match (known, leader) {
+        (_, Some(_)) => ErrorCode::NotLeaderOrFollower,
+        (true, None) => ErrorCode::UnknownTopicOrPartition,
+        (false, None) => unknown,
+    };
+    Err(Fetched { current_leader: leader.map(hint), ..Fetched::empty(index, code.code()) })
+}
+
+/// Cuts `bytes` to whole batches of at most `max_bytes` together; the first one stays if `min_one`.
+fn whole_batches(bytes: Bytes, max_bytes: u64, min_one: bool) -> Bytes {
+    let mut end = 0;
+    while let Ok(header) = BatchHeader::parse(&bytes[end..]) {
+        let next = end + header.size();
+        let fits = next as u64 <= max_bytes || (min_one && end == 0);
+        if !fits || next > bytes.len() {
+            break;
+        }
+        end = next;
+    }
+    bytes.slice(..end)
+}

@@ -1,0 +1,161 @@
+//! Produce: each batch to its partition, in the request's order, without leaving the core.
+//! It validates no batch (the log does). Invariant: a batch that meets a taken lock is tried again before anything
+//! later of the same connection starts, so that send order is offset order (I3).
+
+use std::sync::Arc;
+
+use firnline_tiering::log::append::{AppendError, Origin};
+
+use crate::api::context::{Answer, Context};
+use crate::api::data::leader_hint::endpoints;
+use crate::api::error_code::ErrorCode;
+use crate::partition::hosted::HostedTopic;
+use crate::partition::leader::{LeaderAppend, LeaderAppended, ProduceRefused};
+use crate::wire::header::Header;
+use crate::wire::produce::ProduceView;
+use crate::wire::produce_answer::{LeaderHint, Produced, encode};
+
+/// Handles one Produce request.
+pub fn handle(ctx: &Context, header: &Header, view: ProduceView) -> Answer {
+    let mut producing = Producing::new(ctx.clone(), header.clone(), view);
+    if producing.append_all() {
+        return producing.answer();
+    }
+    Answer::First(Box::pin(async move {
+        loop {
+            tokio::task::yield_now().await;
+            if producing.append_all() {
+                return producing.answer();
+            }
+        }
+    }))
+}
+
+/// A request on its way through its partitions.
+struct Producing {
+    ctx: Context,
+    header: Header,
+    view: ProduceView,
+    /// The topic looked up last: most requests name one.
+    topic: Option<Arc<HostedTopic>>,
+    how: LeaderAppend,
+    refused: Option<(ErrorCode, &'static str)>,
+    done: Vec<Produced>,
+}
+
+impl Producing {
+    fn new(ctx: Context, header: Header, view: ProduceView) -> Self {
+        let how = LeaderAppend {
+            origin: Origin::Client,
+            now_ms: ctx.shared.clock.now_ms(),
+            produce_version: header.version,
+            all_replicas: view.acks() == -1,
+        };
+        let refused = refuse_whole(&view);
+        let done = Vec::with_capacity(view.slots());
+        Self { ctx, header, view, topic: None, how, refused, done }
+    }
+
+    /// Appends until every slot is done, or until a lock is taken; answers whether all are done.
+    fn append_all(&mut self) -> bool {
+        while self.done.len() < self.view.slots() {
+            let Some(produced) = self.append_next() else {
+                self.ctx.shared.counters.append_retries.add(1);
+                return false;
+            };
+            self.done.push(produced);
+        }
+        true
+    }
+
+    /// `None` when the log's lock is taken.
+    fn append_next(&mut self) -> Option<Produced> {
+        if let Some((code, why)) = self.refused {
+            return Some(failed(code, why.to_owned()));
+        }
+        let part = self.view.part(self.done.len());
+        if self.topic.as_ref().is_none_or(|topic| *topic.name != *part.topic) {
+            self.topic = self.ctx.shared.hosted.topic(part.topic);
+        }
+        let partition = self.topic.as_ref().and_then(|topic| topic.partition(part.index));
+        let Some(partition) = partition else {
+            return Some(not_here(&self.ctx, part.topic, part.index));
+        };
+        let Some(records) = part.records else {
+            return Some(failed(ErrorCode::InvalidRecord, "no record batch".to_owned()));
+        };
+        let bytes = records.len() as u64;
+        match partition.append(records, &self.how) {
+            Ok(done) => {
+                self.ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
+                self.ctx.shared.counters.produce_bytes.add(bytes);
+                self.ctx.shared.counters.produce_batches.add(1);
+                Some(succeeded(&done))
+            }
+            Err(ProduceRefused::Log(AppendError::Busy)) => None,
+            Err(refused) => Some(refused_batch(&self.ctx, &refused, part.topic, part.index)),
+        }
+    }
+
+    fn answer(self) -> Answer {
+        let failures = self.done.iter().filter(|produced| produced.error != 0).count();
+        self.ctx.shared.counters.produce_failures.add(failures as u64);
+        if self.view.acks() == 0 {
+            return match self.done.iter().find(|produced| produced.error != 0) {
+                None => Answer::Silent,
+                // The only way to tell a client that awaits no answer.
+                Some(failed) => {
+                    Answer::Close(format!("a produce request with acks=0 failed: error {}", failed.error))
+                }
+            };
+        }
+        let endpoints = endpoints(&self.ctx, self.done.iter().filter_map(|produced| produced.current_leader));
+        let outline = self.view.into_outline();
+        encode(&self.header, &outline, &self.done, &endpoints, 0).into()
+    }
+}
+
+/// What makes every partition of a request fail.
+fn refuse_whole(view: &ProduceView) -> Option<(ErrorCode, &'static str)> {
+    if !matches!(view.acks(), -1..=1) {
+        return Some((ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1"));
+    }
+    if view.transactional_id().is_some() {
+        let why = "transactions are not built yet";
+        return Some((ErrorCode::TransactionalIdAuthorizationFailed, why));
+    }
+    None
+}
+
+fn succeeded(done: &LeaderAppended) -> Produced {
+    Produced {
+        base_offset: done.appended.base_offset.0,
+        log_append_time_ms: done.appended.log_append_time_ms,
+        log_start_offset: done.log_start.0,
+        ..Produced::failed(0, None)
+    }
+}
+
+fn failed(code: ErrorCode, why: String) -> Produced {
+    Produced::failed(code.code(), Some(why))
+}
+
+/// A partition we do not hold: unknown everywhere, or led by another broker, who is named (KIP-951).
+fn not_here(ctx: &Context, topic: &str, index: i32) -> Produced {
+    match ctx.metadata().leader(topic, index) {
+        None => failed(ErrorCode::UnknownTopicOrPartition, format!("no partition {topic}-{index}")),
+        Some(leader) => Produced {
+            current_leader: Some(LeaderHint { id: leader.id, epoch: leader.epoch }),
+            ..failed(ErrorCode::NotLeaderOrFollower, format!("broker {} leads {topic}-{index}", leader.id))
+        },
+    }
+}
+
+fn refused_batch(ctx: &Context, refused: &ProduceRefused, topic: &str, index: i32) -> Produced {
+    let code = ErrorCode::from(refused);
+    let produced = failed(code, refused.to_string());
+    match refused {
+        ProduceRefused::NotLeader => not_here(ctx, topic, index),
+        _ => produced,
+    }
+}

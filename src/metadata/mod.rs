@@ -1,0 +1,3 @@
+//! The cluster's metadata as handlers ask for it.
+
+pub mod view;

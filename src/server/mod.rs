@@ -1,0 +1,7 @@
+//! Connections: accepted once, served by one core for life, answered in the order they asked.
+
+pub mod connection;
+pub mod cores;
+
+pub mod pulse;
+pub mod send;

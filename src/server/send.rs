@@ -1,0 +1,167 @@
+//! Responses onto a socket: as few system calls as their pieces allow, and none that waits for a disk.
+//! It knows no protocol: it sends pieces in order. Invariant: every byte of every piece goes out, or the connection
+//! ends with an error, because a response cut short cannot be told from the next one.
+
+use std::io;
+use std::sync::Arc;
+
+use firnline_tiering::hot::file::File;
+
+use crate::api::counters::Counters;
+use crate::partition::cold_lane::{ColdLane, read_exact};
+use crate::transport::net::{Stream, write_all_vectored};
+use crate::transport::sendfile;
+use crate::wire::response::Piece;
+
+/// Residency is probed for slices of this size: the largest stretch a core sends in one go.
+const SLICE: u64 = 1 << 20;
+
+/// A file piece up to this size is copied into the same write as the header before it: cheaper than a system call of
+/// its own.
+const COPY_MAX: u64 = 32 << 10;
+
+/// Bytes gathered before they are written; also what the buffer is allowed to keep between turns.
+const GATHER_MAX: usize = 256 << 10;
+
+/// Sends pieces over one connection. Keeps its buffer between turns.
+pub struct Sender {
+    lane: Arc<ColdLane>,
+    counters: Arc<Counters>,
+    gathered: Vec<u8>,
+}
+
+impl Sender {
+    /// A sender without memory of its own yet.
+    pub fn new(lane: Arc<ColdLane>, counters: Arc<Counters>) -> Self {
+        Self { lane, counters, gathered: Vec::new() }
+    }
+
+    /// Gives the buffer back: for connections that went quiet.
+    pub fn release(&mut self) {
+        self.gathered = Vec::new();
+    }
+
+    /// Sends `pieces` in order.
+    pub async fn send(&mut self, stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {
+        if pieces.iter().all(|piece| matches!(piece, Piece::Bytes(_))) {
+            return send_bytes(stream, pieces).await;
+        }
+        self.gathered.clear();
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(bytes) if self.gathered.len() + bytes.len() <= GATHER_MAX => {
+                    self.gathered.extend_from_slice(bytes);
+                }
+                Piece::Bytes(bytes) => self.write_with(stream, bytes).await?,
+                Piece::File { file, at, len } => self.send_file(stream, file, *at, *len).await?,
+            }
+        }
+        self.write_with(stream, &[]).await
+    }
+
+    async fn send_file(
+        &mut self,
+        stream: &mut Stream,
+        file: &Arc<dyn File>,
+        mut at: u64,
+        mut left: u64,
+    ) -> io::Result<()> {
+        let zero_copy = matches!(stream, Stream::Kernel(_)) && file.as_fd().is_some();
+        while left > 0 {
+            let len = left.min(SLICE);
+            if !file.resident(at, len) {
+                self.send_cold(stream, file, at, len).await?;
+            } else if zero_copy && len > COPY_MAX {
+                self.send_zero_copy(stream, file, at, len).await?;
+            } else {
+                self.copy(stream, file, at, len).await?;
+            }
+            at += len;
+            left -= len;
+        }
+        Ok(())
+    }
+
+    /// Adds resident bytes to what is gathered, writing first when there is no room.
+    async fn copy(&mut self, stream: &mut Stream, file: &Arc<dyn File>, at: u64, len: u64) -> io::Result<()> {
+        if self.gathered.len() as u64 + len > GATHER_MAX as u64 {
+            self.write_with(stream, &[]).await?;
+        }
+        let from = self.gathered.len();
+        self.gathered.resize(from + len as usize, 0);
+        read_exact(&**file, &mut self.gathered[from..], at)?;
+        self.counters.fetch_copy_bytes.add(len);
+        Ok(())
+    }
+
+    async fn send_zero_copy(
+        &mut self,
+        stream: &mut Stream,
+        file: &Arc<dyn File>,
+        mut at: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        self.write_more(stream).await?;
+        let mut left = len;
+        while left > 0 {
+            match sendfile::send(stream, file, at, left as usize).await {
+                Some(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(Ok(sent)) => {
+                    at += sent as u64;
+                    left -= sent as u64;
+                }
+                Some(Err(error)) => return Err(error),
+                // cannot happen: the caller saw both descriptors; copying is right all the same.
+                None => return self.copy(stream, file, at, left).await,
+            }
+        }
+        self.counters.fetch_sendfile_bytes.add(len);
+        Ok(())
+    }
+
+    async fn send_cold(
+        &mut self,
+        stream: &mut Stream,
+        file: &Arc<dyn File>,
+        at: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        let bytes = self.lane.read(file.clone(), at, len as usize).await?;
+        self.counters.fetch_cold_bytes.add(len);
+        self.write_with(stream, &bytes).await
+    }
+
+    /// Writes what is gathered, with the promise that more follows at once.
+    async fn write_more(&mut self, stream: &mut Stream) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.gathered.len() {
+            match sendfile::send_more(stream, &self.gathered[sent..]).await {
+                Some(outcome) => sent += outcome?,
+                None => break,
+            }
+        }
+        self.gathered.drain(..sent);
+        self.write_with(stream, &[]).await
+    }
+
+    /// Writes what is gathered and then `bytes`, in one go.
+    async fn write_with(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+        if !self.gathered.is_empty() || !bytes.is_empty() {
+            write_all_vectored(stream, &mut vec![&self.gathered, bytes]).await?;
+        }
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
+async fn send_bytes(stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {
+    let mut slices: Vec<&[u8]> = pieces
+        .iter()
+        .filter_map(|piece| match piece {
+            Piece::Bytes(bytes) => Some(&bytes[..]),
+            Piece::File { .. } => None,
+        })
+        .collect();
+    write_all_vectored(stream, &mut slices).await?;
+    Ok(())
+}
