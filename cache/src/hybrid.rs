@@ -120,6 +120,7 @@ impl Tiers {
         cold: Handle,
         dropped: Arc<Counter>,
     ) -> Result<Self, OpenError> {
+        make_dir(dir).map_err(|error| OpenError(format!("{}: {error}", dir.display())))?;
         let device = FsDeviceBuilder::new(dir).with_capacity(to_usize(disk_bytes)).build();
         let device = device.map_err(|error| OpenError(error.to_string()))?;
         let engine = BlockEngineConfig::new(device)
@@ -222,6 +223,12 @@ impl Tiers {
             Tiers::Hybrid(cache) => cache.close().await.map_err(|error| DiskError(error.to_string())),
         }
     }
+}
+
+/// Foyer panics where it cannot make its directory, so that is tried first.
+#[allow(clippy::disallowed_methods, reason = "foyer's files are behind this door, not behind ours")]
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)
 }
 
 fn weight(_: &ChunkKey, chunk: &Chunk) -> usize {

@@ -294,7 +294,7 @@ mod tests {
         ReadThrough::new(CacheConfig { memory_bytes, disk_bytes: 0, disk_dir: None }, Handle::current())
     }
 
-    /// No memory to speak of, so that every get that is not joined goes to the disk tier.
+    /// Memory for one chunk only: another chunk's get pushes it out.
     fn on_disk(dir: &Path) -> Arc<ReadThrough> {
         let disk_dir = Some(dir.to_owned());
         ReadThrough::new(CacheConfig { memory_bytes: 1, disk_bytes: 64 * MIB, disk_dir }, Handle::current())
@@ -461,11 +461,12 @@ mod tests {
     async fn the_second_load_enters_the_disk_tier_and_the_third_get_reads_it() {
         let dir = tempfile::tempdir().unwrap();
         let cache = on_disk(dir.path());
-        for _ in 0..3 {
-            assert_eq!(get(&cache, 1).await, Ok(bytes_of(1)));
+        for chunk in [1, 2, 1, 2, 1] {
+            assert_eq!(get(&cache, chunk).await, Ok(bytes_of(chunk)));
         }
         let metrics = cache.metrics();
-        assert_eq!((metrics.loads, metrics.hits_disk, metrics.not_admitted), (2, 1, 1), "{metrics:?}");
+        assert_eq!((metrics.loads, metrics.hits_disk, metrics.not_admitted), (4, 1, 2), "{metrics:?}");
+        assert_eq!(cache.residency(7, 3).disk_chunks, 2);
         cache.close().await;
     }
 
@@ -510,7 +511,7 @@ mod tests {
     #[tokio::test]
     async fn a_disk_entry_with_other_bytes_is_a_miss_and_leaves() {
         let dir = tempfile::tempdir().unwrap();
-        filled(dir.path(), 1).await;
+        filled(dir.path(), 2).await;
         let cache = on_disk(dir.path());
         let load = || async { Ok(bytes_of(9)) };
         // The disk tier holds what chunk 0 was; its check says it must be something else.
