@@ -91,7 +91,7 @@ const STRANGERS: &[(&str, &str)] = &[
     ("src/purgatory/", "partition"),
     ("src/wire/", "partition"),
     ("src/api/", "std::fs"),
-    ("src/api/", "std::net"),
+    ("src/api/", "std::net::Tcp"),
     ("src/api/", "tokio::net"),
     ("src/api/", "firnline_tiering::cold::store"),
     ("controller/src/", "firnline_tiering::batch"),
