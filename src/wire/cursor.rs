@@ -164,3 +164,69 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::writer::Writer;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn varints_read_back(value in any::<u32>()) {
+            let mut writer = Writer::new(true, 5);
+            writer.uvarint(value);
+            let mut cursor = Cursor::new(&writer.out);
+            prop_assert_eq!(cursor.uvarint(), Ok(value));
+            prop_assert_eq!(cursor.remaining(), 0);
+            for length in 0..writer.out.len() {
+                prop_assert!(Cursor::new(&writer.out[..length]).uvarint().is_err());
+            }
+        }
+
+        #[test]
+        fn strings_read_back_in_both_encodings(text in proptest::option::of("\\PC{0,200}"), compact in any::<bool>()) {
+            let mut writer = Writer::new(compact, 16);
+            writer.nullable_string(text.as_deref());
+            let mut cursor = Cursor::new(&writer.out);
+            let range = if compact { cursor.compact_range() } else { cursor.nullable_string_range() };
+            let read = range.expect("fits").map(|range| &writer.out[range]);
+            prop_assert_eq!(read, text.as_deref().map(str::as_bytes));
+        }
+
+        #[test]
+        fn no_read_leaves_the_slice(bytes in proptest::collection::vec(any::<u8>(), 0..40), least in 0usize..20) {
+            let mut cursor = Cursor::new(&bytes);
+            while cursor.remaining() > 0 {
+                let before = cursor.position();
+                let _ = cursor.clone().skip_tagged_fields();
+                let _ = cursor.clone().compact_range();
+                let _ = cursor.clone().nullable_bytes_range();
+                if let Ok(Some(count)) = cursor.clone().count(true, least) {
+                    prop_assert!(count * least.max(1) <= bytes.len());
+                }
+                let _ = cursor.uvarint();
+                prop_assert!(cursor.position() > before && cursor.position() <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_varint_wider_than_32_bits_is_refused() {
+        assert_eq!(Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0x0f]).uvarint(), Ok(u32::MAX));
+        assert_eq!(
+            Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).uvarint(),
+            Err(WireError::BadVarint { at: 0 })
+        );
+        assert_eq!(Cursor::new(&[0x80; 6]).uvarint(), Err(WireError::BadVarint { at: 0 }));
+    }
+
+    #[test]
+    fn lengths_below_null_are_refused() {
+        let short = (-2i16).to_be_bytes();
+        assert_eq!(
+            Cursor::new(&short).nullable_string_range(),
+            Err(WireError::NegativeLength { at: 0, length: -2 })
+        );
+    }
+}

@@ -92,7 +92,7 @@ impl FetchView {
     /// Reads the body (what follows the header) of `version`.
     ///
     /// # Errors
-    /// Lengths that lie, names that are not UTF-8, left-over bytes.
+    /// Lengths that lie, names that are not UTF-8.
     pub fn parse(body: BytesMut, version: i16) -> Result<FetchView, WireError> {
         let body = body.freeze();
         let mut reader = Reader {
@@ -102,11 +102,7 @@ impl FetchView {
             compact: ApiKey::Fetch.flexible(version),
             elements: 0,
         };
-        let view = reader.request()?;
-        match reader.at.remaining() {
-            0 => Ok(view),
-            left => Err(WireError::TrailingBytes { api_key: ApiKey::Fetch, version, left }),
-        }
+        reader.request()
     }
 }
 
@@ -258,5 +254,113 @@ impl Reader<'_> {
         let Some(range) = self.at.compact_range()? else { return Ok(None) };
         let text = StrBytes::from_utf8(self.body.slice(range));
         text.map(Some).map_err(|_| WireError::NotUtf8 { field })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::fetch_request::{
+        FetchPartition as SentPartition, FetchTopic as SentTopic, ForgottenTopic as SentForgotten,
+        ReplicaState,
+    };
+    use crate::wire::message::{BrokerId, FetchRequest, TopicName};
+    use crate::wire::request::testing::encoded;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> TopicName {
+        TopicName(StrBytes::from_string(text.to_owned()))
+    }
+
+    fn sent(version: i16, topics: &[(String, Vec<i32>)], number: i32) -> FetchRequest {
+        let from = |least: i16, value: i32| if version >= least { value } else { -1 };
+        let ids = version >= 13;
+        let named = |text: &str| if ids { name("") } else { name(text) };
+        let id = |text: &str| if ids { Uuid::from_u128(text.len() as u128 + 1) } else { Uuid::nil() };
+        let asked = topics.iter().map(|(text, indexes)| {
+            let partitions = indexes.iter().map(|index| {
+                SentPartition::default()
+                    .with_partition(*index)
+                    .with_current_leader_epoch(from(9, number))
+                    .with_fetch_offset(i64::from(number) << 8)
+                    .with_last_fetched_epoch(from(12, number))
+                    .with_log_start_offset(i64::from(from(5, number)))
+                    .with_partition_max_bytes(number ^ 5)
+            });
+            let topic = SentTopic::default().with_topic(named(text)).with_topic_id(id(text));
+            topic.with_partitions(partitions.collect())
+        });
+        let dropped = topics.iter().filter(|_| version >= 7).map(|(text, indexes)| {
+            let topic = SentForgotten::default().with_topic(named(text)).with_topic_id(id(text));
+            topic.with_partitions(indexes.clone())
+        });
+        let request = FetchRequest::default()
+            .with_max_wait_ms(500)
+            .with_min_bytes(1)
+            .with_max_bytes(number)
+            .with_isolation_level(1)
+            .with_session_id(if version >= 7 { number } else { 0 })
+            .with_session_epoch(if version >= 7 { 6 } else { -1 })
+            .with_rack_id(StrBytes::from_static_str(if version >= 11 { "rack" } else { "" }))
+            .with_cluster_id((version >= 12).then(|| StrBytes::from_static_str("cluster")))
+            .with_topics(asked.collect())
+            .with_forgotten_topics_data(dropped.collect());
+        if version < 15 {
+            return request.with_replica_id(BrokerId(4));
+        }
+        let state = ReplicaState::default().with_replica_id(BrokerId(4)).with_replica_epoch(99);
+        request.with_replica_state(state)
+    }
+
+    proptest! {
+        #[test]
+        fn the_view_reads_what_the_codec_wrote(
+            version in 4i16..=16, number in any::<i32>(),
+            topics in proptest::collection::vec(("[a-z]{1,9}", proptest::collection::vec(any::<i32>(), 0..4)), 0..4),
+        ) {
+            let message = sent(version, &topics, number);
+            let view = FetchView::parse(BytesMut::from(&encoded(&message, version)[..]), version).expect("parses");
+            prop_assert_eq!((view.replica_id, view.replica_epoch), (4, if version >= 15 { 99 } else { -1 }));
+            prop_assert_eq!((view.max_wait_ms, view.min_bytes, view.max_bytes), (500, 1, number));
+            prop_assert!(view.read_committed);
+            prop_assert_eq!((view.session_id, view.session_epoch), (message.session_id, message.session_epoch));
+            prop_assert_eq!(&view.rack_id, &message.rack_id);
+            prop_assert_eq!(&view.cluster_id, &message.cluster_id);
+            prop_assert_eq!(view.topics.len(), message.topics.len());
+            for (read, wrote) in view.topics.iter().zip(&message.topics) {
+                let wanted = match version {
+                    13.. => TopicRef::Id(wrote.topic_id),
+                    _ => TopicRef::Name(wrote.topic.0.clone()),
+                };
+                prop_assert_eq!(&read.topic, &wanted);
+                let partitions: Vec<_> = wrote.partitions.iter().map(|wrote| FetchPartition {
+                    index: wrote.partition,
+                    current_leader_epoch: wrote.current_leader_epoch,
+                    fetch_offset: wrote.fetch_offset,
+                    last_fetched_epoch: wrote.last_fetched_epoch,
+                    log_start_offset: wrote.log_start_offset,
+                    max_bytes: wrote.partition_max_bytes,
+                }).collect();
+                prop_assert_eq!(&read.partitions, &partitions);
+            }
+            let forgotten: Vec<_> = view.forgotten.iter().map(|topic| &topic.partitions).collect();
+            let wanted: Vec<_> = message.forgotten_topics_data.iter().map(|topic| &topic.partitions).collect();
+            prop_assert_eq!(forgotten, wanted);
+        }
+
+        #[test]
+        fn a_body_cut_anywhere_is_an_error(version in 4i16..=16, number in any::<i32>()) {
+            let body = encoded(&sent(version, &[("a".to_owned(), vec![1, 2])], number), version);
+            for length in 0..body.len() {
+                prop_assert!(FetchView::parse(BytesMut::from(&body[..length]), version).is_err());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200), version in 4i16..=16) {
+            let view = || FetchView::parse(BytesMut::from(&body[..]), version);
+            let allocated = allocation_counter::measure(|| drop(view()));
+            prop_assert!(allocated.bytes_max < 4096 + 32 * body.len() as u64, "{} bytes", allocated.bytes_max);
+        }
     }
 }

@@ -200,3 +200,77 @@ fn diverging(epoch: i32, end_offset: i64) -> BytesMut {
     tag.no_tags();
     tag.out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::api_key::ApiKey;
+    use crate::wire::message::{Decodable, FetchResponse, StrBytes};
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    fn answer(version: i16) -> FetchAnswer {
+        let piece = |text: &'static str| Piece::Bytes(Bytes::from_static(text.as_bytes()));
+        let full = Fetched {
+            high_watermark: 9,
+            last_stable_offset: 8,
+            log_start_offset: 2,
+            aborted: Some(vec![Aborted { producer_id: 5, first_offset: 6 }]),
+            records: vec![piece("one"), piece("two")],
+            ..Fetched::empty(0, 0)
+        };
+        let moved = Fetched {
+            diverging: Some((3, 40)),
+            current_leader: Some(LeaderHint { id: 2, epoch: 7 }),
+            ..Fetched::empty(1, 6)
+        };
+        let topic = match version {
+            13.. => TopicRef::Id(Uuid::from_u128(77)),
+            _ => TopicRef::Name(StrBytes::from_static_str("t")),
+        };
+        let topics = vec![FetchedTopic { topic, partitions: vec![full, moved, Fetched::empty(2, 0)] }];
+        let endpoints = vec![NodeEndpoint { id: 2, host: "h".to_owned(), port: 1, rack: None }];
+        FetchAnswer { throttle_ms: 3, error: 0, session_id: 12, topics, endpoints }
+    }
+
+    #[test]
+    fn the_codec_reads_every_version() {
+        for version in 4..=16 {
+            let header = Header { api_key: ApiKey::Fetch, version, correlation_id: 9, client_id: None };
+            let wire = encode(&header, answer(version)).expect("encodes").flattened();
+            assert_eq!(
+                wire.len() - 4,
+                i32::from_be_bytes(wire[..4].try_into().expect("four bytes")) as usize
+            );
+            let mut body = wire.slice(if version >= 12 { 9 } else { 8 }..);
+            let decoded = FetchResponse::decode(&mut body, version).expect("decodes");
+            assert!(body.is_empty(), "version {version}: {} bytes left", body.len());
+            assert_eq!(decoded.session_id, if version >= 7 { 12 } else { 0 });
+            assert_eq!(decoded.node_endpoints.len(), usize::from(version >= 16));
+            let parts = &decoded.responses[0].partitions;
+            assert_eq!(parts[0].records.as_deref(), Some(&b"onetwo"[..]), "version {version}");
+            assert_eq!((parts[0].high_watermark, parts[0].last_stable_offset), (9, 8));
+            assert_eq!(parts[0].aborted_transactions.as_ref().map(Vec::len), Some(1));
+            assert_eq!(parts[1].error_code, 6);
+            assert_eq!(parts[1].records.as_deref(), Some(&b""[..]), "records are empty, never null");
+            assert_eq!(parts[1].aborted_transactions, None);
+            assert_eq!(parts[1].diverging_epoch.end_offset, if version >= 12 { 40 } else { -1 });
+            assert_eq!(parts[1].current_leader.leader_epoch, if version >= 12 { 7 } else { -1 });
+            assert_eq!(parts[2].partition_index, 2);
+        }
+    }
+
+    #[test]
+    fn records_leave_as_the_pieces_they_came_as() {
+        let header = Header { api_key: ApiKey::Fetch, version: 16, correlation_id: 9, client_id: None };
+        let response = encode(&header, answer(16)).expect("encodes");
+        let whole: Vec<_> = response.pieces().iter().filter(|piece| piece.len() == 3).collect();
+        assert_eq!(whole.len(), 2, "{response:?}");
+    }
+
+    #[test]
+    fn a_name_where_an_id_belongs_is_our_fault_and_said() {
+        let header = Header { api_key: ApiKey::Fetch, version: 13, correlation_id: 9, client_id: None };
+        assert!(matches!(encode(&header, answer(12)), Err(EncodeError::Message { what: "Fetch", .. })));
+    }
+}

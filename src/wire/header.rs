@@ -120,3 +120,56 @@ fn known(peeked: Peek) -> Result<(ApiKey, Peek), WireError> {
     }
     Ok((api_key, peeked))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::api_key::TABLE;
+    use crate::wire::message::{Encodable, RequestHeader};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn headers_read_back_as_the_codec_wrote_them(
+            row in 0..TABLE.len(), pick in any::<u16>(), correlation_id in any::<i32>(),
+            client in proptest::option::of("\\PC{0,40}"), body in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let api = TABLE[row];
+            let version = api.min + (pick as i16).rem_euclid(api.max - api.min + 1);
+            let client = client.map(StrBytes::from_string);
+            let written = RequestHeader::default()
+                .with_request_api_key(api.key.code())
+                .with_request_api_version(version)
+                .with_correlation_id(correlation_id)
+                .with_client_id(client.clone());
+            let mut frame = BytesMut::new();
+            written.encode(&mut frame, if api.key.flexible(version) { 2 } else { 1 }).expect("encodes");
+            frame.extend_from_slice(&body);
+            let header = split(&mut frame).expect("parses");
+            prop_assert_eq!(header, Header { api_key: api.key, version, correlation_id, client_id: client });
+            prop_assert_eq!(&frame[..], &body[..]);
+        }
+
+        #[test]
+        fn arbitrary_headers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (peek(&bytes), layout(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_is_an_error() {
+        let whole =
+            [&3i16.to_be_bytes()[..], &1i16.to_be_bytes(), &7i32.to_be_bytes(), &1i16.to_be_bytes(), b"c"]
+                .concat();
+        assert!(layout(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert!(layout(&whole[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_client_id_that_is_not_text_is_an_error() {
+        let mut frame = BytesMut::from(&[0, 3, 0, 1, 0, 0, 0, 7, 0, 1, 0xff][..]);
+        assert_eq!(split(&mut frame), Err(WireError::NotUtf8 { field: "client_id" }));
+    }
+}

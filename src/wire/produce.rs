@@ -19,7 +19,7 @@ use crate::wire::request::WireError;
 pub struct ProduceView {
     acks: i16,
     timeout_ms: i32,
-    transactional_id: Option<Range<usize>>,
+    transactional_id: Option<String>,
     outline: ProduceOutline,
     records: Vec<Option<Range<usize>>>,
     body: BytesMut,
@@ -55,7 +55,7 @@ impl ProduceView {
     /// Reads the body (what follows the header) of `version`.
     ///
     /// # Errors
-    /// Lengths that lie, names that are not UTF-8, left-over bytes.
+    /// Lengths that lie, names that are not UTF-8.
     pub fn parse(body: BytesMut, version: i16) -> Result<ProduceView, WireError> {
         let compact = ApiKey::Produce.flexible(version);
         let mut at = Cursor::new(&body);
@@ -64,9 +64,10 @@ impl ProduceView {
             _ if compact => at.compact_range()?,
             _ => at.nullable_string_range()?,
         };
-        if let Some(id) = &transactional_id {
-            utf8(&body, id.clone(), "transactional_id")?;
-        }
+        let transactional_id = match transactional_id {
+            None => None,
+            Some(id) => Some(utf8(&body, id, "transactional_id")?.to_owned()),
+        };
         let (acks, timeout_ms) = (at.i16()?, at.i32()?);
         let mut parts = Parts::default();
         let topics = required(&mut at, compact, if compact { 3 } else { 6 })?;
@@ -75,10 +76,6 @@ impl ProduceView {
         }
         if compact {
             at.skip_tagged_fields()?;
-        }
-        if at.remaining() > 0 {
-            let left = at.remaining();
-            return Err(WireError::TrailingBytes { api_key: ApiKey::Produce, version, left });
         }
         let Parts { outline, records } = parts;
         Ok(ProduceView { acks, timeout_ms, transactional_id, outline, records, body })
@@ -97,8 +94,7 @@ impl ProduceView {
 
     /// The transactional id, `None` when null.
     pub fn transactional_id(&self) -> Option<&str> {
-        // cannot fail: `parse` checked that these bytes are UTF-8, and nothing outside record ranges is written.
-        self.transactional_id.clone().map(|id| std::str::from_utf8(&self.body[id]).expect("checked by parse"))
+        self.transactional_id.as_deref()
     }
 
     /// Number of partitions, over all topics. Slots `0..slots()` are in the request's order.
@@ -204,4 +200,102 @@ fn required(at: &mut Cursor<'_>, compact: bool, least: usize) -> Result<usize, W
 
 fn utf8<'a>(body: &'a [u8], range: Range<usize>, field: &'static str) -> Result<&'a str, WireError> {
     std::str::from_utf8(&body[range]).map_err(|_| WireError::NotUtf8 { field })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::produce_request::{PartitionProduceData, TopicProduceData};
+    use crate::wire::message::{ProduceRequest, StrBytes, TopicName, TransactionalId};
+    use crate::wire::request::testing::encoded;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    type Sent = Vec<(String, Vec<(i32, Option<Vec<u8>>)>)>;
+
+    fn sent() -> impl Strategy<Value = Sent> {
+        let records = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..30));
+        let partitions = proptest::collection::vec((any::<i32>(), records), 0..4);
+        proptest::collection::vec(("[a-z]{0,12}", partitions), 0..4)
+    }
+
+    fn message(sent: &Sent, id: Option<&str>) -> ProduceRequest {
+        let topics = sent.iter().map(|(name, partitions)| {
+            let data = partitions.iter().map(|(index, records)| {
+                let records = records.as_deref().map(Bytes::copy_from_slice);
+                PartitionProduceData::default().with_index(*index).with_records(records)
+            });
+            let name = TopicName(StrBytes::from_string(name.clone()));
+            TopicProduceData::default().with_name(name).with_partition_data(data.collect())
+        });
+        let id = id.map(|id| TransactionalId(StrBytes::from_string(id.to_owned())));
+        ProduceRequest::default()
+            .with_transactional_id(id)
+            .with_acks(-1)
+            .with_timeout_ms(1500)
+            .with_topic_data(topics.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn the_view_reads_what_the_codec_wrote(
+            sent in sent(), version in 3i16..=11, id in proptest::option::of("[a-z]{0,9}"),
+        ) {
+            let body = encoded(&message(&sent, id.as_deref()), version);
+            let mut view = ProduceView::parse(BytesMut::from(&body[..]), version).expect("parses");
+            prop_assert_eq!((view.acks(), view.timeout_ms()), (-1, 1500));
+            prop_assert_eq!(view.transactional_id(), id.as_deref());
+            let mut slot = 0;
+            for (name, partitions) in &sent {
+                for (index, records) in partitions {
+                    let mut records = records.clone();
+                    let part = view.part(slot);
+                    prop_assert_eq!((part.topic, part.index), (name.as_str(), *index));
+                    prop_assert_eq!(part.records, records.as_deref_mut());
+                    slot += 1;
+                }
+            }
+            prop_assert_eq!(view.slots(), slot);
+            let read: Vec<_> = view.outline().topics().map(|(name, slots)| (name.to_owned(), slots.len())).collect();
+            let wanted: Vec<_> = sent.into_iter().map(|(name, partitions)| (name, partitions.len())).collect();
+            prop_assert_eq!(read, wanted, "topics without partitions are kept, for the response repeats them");
+        }
+
+        #[test]
+        fn a_body_cut_anywhere_is_an_error(sent in sent(), version in 3i16..=11) {
+            let body = encoded(&message(&sent, None), version);
+            for length in 0..body.len() {
+                prop_assert!(ProduceView::parse(BytesMut::from(&body[..length]), version).is_err());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200), version in 0i16..=11) {
+            let _ = ProduceView::parse(BytesMut::from(&body[..]), version);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_patched_where_it_was_received() {
+        let sent = vec![("t".to_owned(), vec![(0, Some(vec![1; 8])), (1, Some(vec![2; 8]))])];
+        let frame = BytesMut::from(&encoded(&message(&sent, None), 9)[..]);
+        let before = frame.as_ptr_range();
+        let mut view = ProduceView::parse(frame, 9).expect("parses");
+        let records = view.part(1).records.expect("records");
+        assert!(before.contains(&records.as_ptr()), "the records were copied");
+        records.fill(9);
+        assert_eq!(view.part(0).records.expect("records"), &[1; 8]);
+        assert_eq!(view.part(1).records.expect("records"), &[9; 8]);
+    }
+
+    #[test]
+    fn many_records_cost_no_allocation() {
+        let parse = |bytes: usize| {
+            let sent = vec![("topic".to_owned(), vec![(0, Some(vec![0; bytes]))])];
+            let body = BytesMut::from(&encoded(&message(&sent, None), 9)[..]);
+            allocation_counter::measure(|| drop(ProduceView::parse(body, 9).expect("parses"))).count_total
+        };
+        assert_eq!(parse(100), parse(1 << 20));
+        assert!(parse(100) <= 8, "{} allocations", parse(100));
+    }
 }

@@ -162,3 +162,68 @@ pub(crate) fn node_endpoints(endpoints: &[NodeEndpoint]) -> BytesMut {
     }
     tag.out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::api_key::ApiKey;
+    use crate::wire::message::produce_request::{PartitionProduceData, TopicProduceData};
+    use crate::wire::message::{Decodable, ProduceRequest, ProduceResponse, StrBytes, TopicName};
+    use crate::wire::produce::ProduceView;
+    use crate::wire::request::testing::encoded;
+
+    fn outline() -> ProduceOutline {
+        let topics = ["a", "bb"].map(|name| {
+            let data = [4, 2].map(|index| PartitionProduceData::default().with_index(index));
+            let name = TopicName(StrBytes::from_static_str(name));
+            TopicProduceData::default().with_name(name).with_partition_data(data.to_vec())
+        });
+        let request = ProduceRequest::default().with_topic_data(topics.to_vec());
+        ProduceView::parse(BytesMut::from(&encoded(&request, 3)[..]), 3).expect("parses").into_outline()
+    }
+
+    fn results() -> Vec<Produced> {
+        let good = Produced {
+            base_offset: 77,
+            log_append_time_ms: 12,
+            log_start_offset: 3,
+            ..Produced::failed(0, None)
+        };
+        let lost = Produced {
+            current_leader: Some(LeaderHint { id: 3, epoch: 8 }),
+            ..Produced::failed(6, Some("moved".to_owned()))
+        };
+        let record = RecordError { batch_index: 5, message: Some("null key".to_owned()) };
+        let bad = Produced { record_errors: vec![record], ..Produced::failed(87, None) };
+        vec![good.clone(), lost, bad, good]
+    }
+
+    #[test]
+    fn the_codec_reads_every_version() {
+        let endpoint = NodeEndpoint { id: 3, host: "h".to_owned(), port: 9092, rack: Some("r".to_owned()) };
+        for version in 3..=11 {
+            let header = Header { api_key: ApiKey::Produce, version, correlation_id: 9, client_id: None };
+            let response = encode(&header, &outline(), &results(), &[endpoint.clone()], 21).expect("encodes");
+            let wire = response.flattened();
+            assert_eq!(
+                wire.len() - 4,
+                i32::from_be_bytes(wire[..4].try_into().expect("four bytes")) as usize
+            );
+            let mut body = wire.slice(if version >= 9 { 9 } else { 8 }..);
+            let decoded = ProduceResponse::decode(&mut body, version).expect("decodes");
+            assert!(body.is_empty(), "version {version}: {} bytes left", body.len());
+            assert_eq!(decoded.throttle_time_ms, 21);
+            assert_eq!(decoded.node_endpoints.len(), usize::from(version >= 10));
+            let parts: Vec<_> =
+                decoded.responses.iter().flat_map(|topic| &topic.partition_responses).collect();
+            let indexes: Vec<_> = parts.iter().map(|part| part.index).collect();
+            assert_eq!(indexes, [4, 2, 4, 2], "version {version}");
+            assert_eq!((parts[0].base_offset, parts[0].log_append_time_ms), (77, 12));
+            assert_eq!(parts[0].log_start_offset, if version >= 5 { 3 } else { -1 });
+            assert_eq!(parts[1].error_code, 6);
+            assert_eq!(parts[1].error_message.is_some(), version >= 8);
+            assert_eq!(parts[1].current_leader.leader_epoch, if version >= 10 { 8 } else { -1 });
+            assert_eq!(parts[2].record_errors.len(), usize::from(version >= 8));
+        }
+    }
+}

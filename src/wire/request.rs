@@ -9,7 +9,7 @@ use crate::wire::guard;
 use crate::wire::header::{self, Header};
 use crate::wire::message::*;
 use crate::wire::produce::ProduceView;
-use crate::wire::produce_answer;
+use crate::wire::produce_answer::{self, Produced};
 use crate::wire::response::Response;
 
 /// Why a frame is not a request we can serve. Each closes the connection, with one log line.
@@ -66,16 +66,6 @@ pub enum WireError {
     TooManyElements {
         /// The limit.
         limit: usize,
-    },
-    /// Bytes after the last field of the body.
-    #[error("{left} bytes are left over after the body of {api_key} version {version}")]
-    TrailingBytes {
-        /// The key.
-        api_key: ApiKey,
-        /// The version.
-        version: i16,
-        /// How many bytes.
-        left: usize,
     },
     /// kafka-protocol refused a body that the guard had passed.
     #[error("{api_key} version {version} does not decode: {reason}")]
@@ -136,10 +126,205 @@ pub enum Body {
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
 }
 
-/// Decodes one frame (without its four size bytes).
+/// Decodes one frame (without its four size bytes). Bytes behind the last field are ignored, as Kafka does.
 ///
 /// # Errors
 /// See [`WireError`]: all close the connection.
-pub fn decode(frame: BytesMut) -> Result<Request, WireError> {
-    todo!()
+pub fn decode(mut frame: BytesMut) -> Result<Request, WireError> {
+    let header = header::split(&mut frame)?;
+    let body = match header.api_key {
+        ApiKey::Produce => produce(&header, frame)?,
+        ApiKey::Fetch => Body::Fetch(FetchView::parse(frame, header.version)?),
+        ApiKey::ApiVersions if !header.api_key.advertises(header.version) => Body::ApiVersionsUnsupported,
+        _ => {
+            guard::check(header.api_key, header.version, &frame)?;
+            control(&header, frame.freeze())?
+        }
+    };
+    Ok(Request { header, body })
+}
+
+/// Produce 0-2 is advertised for librdkafka's sake and answered with UNSUPPORTED_VERSION per partition; without a
+/// response to carry it (acks=0) the connection closes.
+fn produce(header: &Header, body: BytesMut) -> Result<Body, WireError> {
+    let view = ProduceView::parse(body, header.version)?;
+    if header.version >= PRODUCE_SERVED_FROM {
+        return Ok(Body::Produce(view));
+    }
+    let unsupported = WireError::UnsupportedVersion { api_key: header.api_key, version: header.version };
+    if view.acks() == 0 {
+        return Err(unsupported);
+    }
+    let refused = Produced::failed(UNSUPPORTED_VERSION, None);
+    let parts = vec![refused; view.slots()];
+    let response = produce_answer::encode(header, view.outline(), &parts, &[], 0);
+    response.map(Body::Refused).map_err(|_| unsupported)
+}
+
+/// Kafka's code for a version that is not served.
+const UNSUPPORTED_VERSION: i16 = 35;
+
+/// Decodes a body that the guard has passed.
+fn control(header: &Header, body: Bytes) -> Result<Body, WireError> {
+    use ApiKey as K;
+    Ok(match header.api_key {
+        K::Produce | K::Fetch => unreachable!("{} has a view of its own", header.api_key),
+        K::ApiVersions => Body::ApiVersions(message(header, body)?),
+        K::ListOffsets => Body::ListOffsets(message(header, body)?),
+        K::Metadata => Body::Metadata(message(header, body)?),
+        K::OffsetCommit => Body::OffsetCommit(message(header, body)?),
+        K::OffsetFetch => Body::OffsetFetch(message(header, body)?),
+        K::FindCoordinator => Body::FindCoordinator(message(header, body)?),
+        K::JoinGroup => Body::JoinGroup(message(header, body)?),
+        K::Heartbeat => Body::Heartbeat(message(header, body)?),
+        K::LeaveGroup => Body::LeaveGroup(message(header, body)?),
+        K::SyncGroup => Body::SyncGroup(message(header, body)?),
+        K::DescribeGroups => Body::DescribeGroups(message(header, body)?),
+        K::ListGroups => Body::ListGroups(message(header, body)?),
+        K::CreateTopics => Body::CreateTopics(message(header, body)?),
+        K::DeleteTopics => Body::DeleteTopics(message(header, body)?),
+        K::DeleteRecords => Body::DeleteRecords(message(header, body)?),
+        K::InitProducerId => Body::InitProducerId(message(header, body)?),
+        K::OffsetForLeaderEpoch => Body::OffsetForLeaderEpoch(message(header, body)?),
+        K::DescribeConfigs => Body::DescribeConfigs(message(header, body)?),
+        K::DescribeLogDirs => Body::DescribeLogDirs(message(header, body)?),
+        K::CreatePartitions => Body::CreatePartitions(message(header, body)?),
+        K::DeleteGroups => Body::DeleteGroups(message(header, body)?),
+        K::IncrementalAlterConfigs => Body::IncrementalAlterConfigs(message(header, body)?),
+        K::DescribeCluster => Body::DescribeCluster(message(header, body)?),
+        K::DescribeTopicPartitions => Body::DescribeTopicPartitions(message(header, body)?),
+    })
+}
+
+fn message<M: Decodable>(header: &Header, mut body: Bytes) -> Result<M, WireError> {
+    M::decode(&mut body, header.version).map_err(|error| WireError::Undecodable {
+        api_key: header.api_key,
+        version: header.version,
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Requests for the tests of this room.
+    use super::*;
+    use crate::wire::message::Encodable;
+    use bytes::BufMut;
+
+    /// The frame of a request with correlation id 7 from client `t`.
+    pub(crate) fn frame(api_key: ApiKey, version: i16, body: &[u8]) -> BytesMut {
+        let mut frame = BytesMut::new();
+        frame.put_i16(api_key.code());
+        frame.put_i16(version);
+        frame.put_i32(7);
+        frame.put_i16(1);
+        frame.put_u8(b't');
+        if api_key.flexible(version) {
+            frame.put_u8(0);
+        }
+        frame.extend_from_slice(body);
+        frame
+    }
+
+    /// Decodes a body behind such a header.
+    pub(crate) fn request(api_key: ApiKey, version: i16, body: &[u8]) -> Result<Request, WireError> {
+        decode(frame(api_key, version, body))
+    }
+
+    /// Encodes a message.
+    pub(crate) fn encoded<M: Encodable>(message: &M, version: i16) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        message.encode(&mut out, version).expect("encodes");
+        out.to_vec()
+    }
+
+    /// Encodes a control-plane body again.
+    pub(crate) fn reencode(body: &Body, version: i16) -> Vec<u8> {
+        match body {
+            Body::ApiVersions(body) => encoded(body, version),
+            Body::ListOffsets(body) => encoded(body, version),
+            Body::Metadata(body) => encoded(body, version),
+            Body::OffsetCommit(body) => encoded(body, version),
+            Body::OffsetFetch(body) => encoded(body, version),
+            Body::FindCoordinator(body) => encoded(body, version),
+            Body::JoinGroup(body) => encoded(body, version),
+            Body::Heartbeat(body) => encoded(body, version),
+            Body::LeaveGroup(body) => encoded(body, version),
+            Body::SyncGroup(body) => encoded(body, version),
+            Body::DescribeGroups(body) => encoded(body, version),
+            Body::ListGroups(body) => encoded(body, version),
+            Body::CreateTopics(body) => encoded(body, version),
+            Body::DeleteTopics(body) => encoded(body, version),
+            Body::DeleteRecords(body) => encoded(body, version),
+            Body::InitProducerId(body) => encoded(body, version),
+            Body::OffsetForLeaderEpoch(body) => encoded(body, version),
+            Body::DescribeConfigs(body) => encoded(body, version),
+            Body::DescribeLogDirs(body) => encoded(body, version),
+            Body::CreatePartitions(body) => encoded(body, version),
+            Body::DeleteGroups(body) => encoded(body, version),
+            Body::IncrementalAlterConfigs(body) => encoded(body, version),
+            Body::DescribeCluster(body) => encoded(body, version),
+            Body::DescribeTopicPartitions(body) => encoded(body, version),
+            other => panic!("{other:?} is no control-plane body"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{frame, request};
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn unknown_keys_and_versions_are_refused_by_name() {
+        let mut unknown = frame(ApiKey::Metadata, 1, &[]);
+        unknown[..2].copy_from_slice(&71i16.to_be_bytes());
+        assert_eq!(
+            decode(unknown).expect_err("no such key"),
+            WireError::UnknownApiKey { key: 71, version: 1 }
+        );
+        let error = request(ApiKey::Fetch, 17, &[]).expect_err("not advertised");
+        assert_eq!(error.to_string(), "Fetch version 17 is not supported (we speak 4-16)");
+    }
+
+    #[test]
+    fn api_versions_of_any_version_is_answered() {
+        for version in [-1, 5, 99, i16::MAX] {
+            let request = request(ApiKey::ApiVersions, version, &[1, 2, 3]).expect("answered");
+            assert!(matches!(request.body, Body::ApiVersionsUnsupported), "{version}: {request:?}");
+            assert_eq!((request.header.version, request.header.correlation_id), (version, 7));
+        }
+    }
+
+    #[test]
+    fn produce_below_three_is_refused_with_words_where_words_can_be_said() {
+        let partition = [&3i32.to_be_bytes()[..], &0i32.to_be_bytes()].concat();
+        let body = |acks: i16| {
+            let topic = [&1i32.to_be_bytes()[..], &2i16.to_be_bytes(), b"ab", &1i32.to_be_bytes()].concat();
+            [&acks.to_be_bytes()[..], &1000i32.to_be_bytes(), &topic, &partition].concat()
+        };
+        for version in 0..PRODUCE_SERVED_FROM {
+            let Ok(Request { body: Body::Refused(response), .. }) =
+                request(ApiKey::Produce, version, &body(1))
+            else {
+                panic!("version {version} not refused")
+            };
+            let [_, crate::wire::response::Piece::Bytes(bytes)] = response.pieces() else {
+                panic!("{response:?}")
+            };
+            let wanted =
+                [&body(1)[6..18], &3i32.to_be_bytes(), &35i16.to_be_bytes(), &(-1i64).to_be_bytes()].concat();
+            assert_eq!(bytes[..wanted.len()], wanted, "version {version}");
+            assert_eq!(bytes.len() - wanted.len(), [0, 4, 12][version as usize], "version {version}");
+            assert!(request(ApiKey::Produce, version, &body(0)).is_err(), "acks=0 has no answer");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_frames_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(BytesMut::from(&bytes[..]));
+        }
+    }
 }

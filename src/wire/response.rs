@@ -148,3 +148,59 @@ pub fn encode_in<M: Encodable + HeaderVersion>(
     out[..4].copy_from_slice(&size.to_be_bytes());
     Ok(Response { pieces: vec![Piece::Bytes(out.freeze())] })
 }
+
+#[cfg(test)]
+impl Response {
+    /// All pieces in one, for tests that read a response back.
+    pub(crate) fn flattened(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        for piece in &self.pieces {
+            let Piece::Bytes(bytes) = piece else { panic!("{piece:?} lies in a file") };
+            out.extend_from_slice(bytes);
+        }
+        out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::api_key::TABLE;
+    use crate::wire::message::{ApiKey as CodecKey, MetadataResponse};
+
+    #[test]
+    fn response_headers_are_those_of_the_codec() {
+        for api in TABLE {
+            let codec = CodecKey::try_from(api.key.code()).expect("the codec knows it");
+            for version in api.min..=api.max {
+                assert_eq!(
+                    api.key.flexible(version),
+                    codec.request_header_version(version) == 2,
+                    "{api:?} {version}"
+                );
+                let tagged =
+                    api.key.flexible(version) && api.key != crate::wire::api_key::ApiKey::ApiVersions;
+                assert_eq!(tagged, codec.response_header_version(version) == 1, "{api:?} {version}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_counts_what_follows_it() {
+        let api_key = crate::wire::api_key::ApiKey::Metadata;
+        for version in [1, 9] {
+            let header = Header { api_key, version, correlation_id: 0x01020304, client_id: None };
+            let bytes = encode(&header, &MetadataResponse::default()).expect("encodes").flattened();
+            assert_eq!(bytes[..4], (bytes.len() as i32 - 4).to_be_bytes());
+            assert_eq!(bytes[4..8], [1, 2, 3, 4]);
+        }
+    }
+
+    #[test]
+    fn what_does_not_encode_is_an_error_not_a_panic() {
+        let api_key = crate::wire::api_key::ApiKey::Metadata;
+        let header = Header { api_key, version: 3, correlation_id: 1, client_id: None };
+        let message = MetadataResponse::default().with_cluster_id(Some("x".repeat(40_000).into()));
+        assert!(matches!(encode(&header, &message), Err(EncodeError::Message { what: "Metadata", version: 3, .. })));
+    }
+}
