@@ -142,6 +142,10 @@ impl<'a> Decoder<'a> {
         Ok(version)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Nothing may be left over.
     pub(crate) fn finish(self) -> Result<(), FormatError> {
         if self.rest.is_empty() {

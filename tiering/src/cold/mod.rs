@@ -1,12 +1,21 @@
 //! The cold tier: remote segments in a bucket, the manifest that lists them, and the door to the bucket.
 
+mod ahead;
 pub mod commit;
 pub mod entry;
 pub mod footer;
 pub(crate) mod format;
 pub mod layout;
+pub mod lookup;
 pub mod manifest;
+pub mod manifest_store;
+pub mod marker;
+mod memo;
+pub mod object;
+pub mod reader;
+mod remote;
 pub mod s3;
+pub mod scan;
 pub mod store;
 pub mod tier;
 pub mod url;

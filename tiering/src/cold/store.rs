@@ -128,6 +128,14 @@ pub enum StoreError {
         /// What the store said.
         why: String,
     },
+    /// The object ends before the bytes that were asked for.
+    #[error("{key} ends before the bytes that were asked for: {why}")]
+    Short {
+        /// Its key.
+        key: String,
+        /// What came instead.
+        why: String,
+    },
     /// The object is longer than its reader allows.
     #[error("{key} has {len} bytes, at most {limit} are read")]
     TooLong {
@@ -307,14 +315,13 @@ impl Store {
         let wanted = range.end.saturating_sub(range.start);
         let bytes = self
             .attempt(Operation::Get, key, wanted, || async {
-                let bytes = self.inner.get_range(&path, range.clone()).await?;
-                if bytes.len() as u64 == wanted {
-                    return Ok(bytes);
-                }
-                let why = format!("{} bytes came of range {range:?}", bytes.len());
-                Err(object_store::Error::Generic { store: "short read", source: why.into() })
+                self.inner.get_range(&path, range.clone()).await
             })
             .await?;
+        if bytes.len() as u64 != wanted {
+            let why = format!("{} bytes came of range {range:?}", bytes.len());
+            return Err(StoreError::Short { key: key.to_owned(), why });
+        }
         self.counters.bytes_got.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
     }
@@ -452,6 +459,9 @@ impl Store {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
                 StoreError::Denied { url, op, key: key_text, why }
             }
+            E::Generic { .. } if op == Operation::Get && is_past_the_end(&why) => {
+                StoreError::Short { key: key_text, why }
+            }
             E::Generic { .. } if !is_final(&why) => self.unreachable(op, key, attempts, why),
             E::JoinError { .. } => self.unreachable(op, key, attempts, why),
             _ => StoreError::Rejected { url, op, key: key_text, why },
@@ -581,6 +591,13 @@ fn one_line(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text.replace(['\n', '\r'], " ")
+}
+
+/// Whether a range was refused because the object is shorter: HTTP's 416, or the words of the in-process stores.
+fn is_past_the_end(why: &str) -> bool {
+    why.contains("status code: 416")
+        || why.contains("Wanted range starting at")
+        || why.contains("Range started at")
 }
 
 /// Whether the store's answer will be the same next time: a 4xx other than "too slow" and "slow down".
