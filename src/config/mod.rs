@@ -5,7 +5,17 @@
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod dev;
+pub mod environment;
 pub mod error;
+pub mod explain;
+pub mod key;
 pub mod listener;
+pub mod load;
+pub mod properties;
+pub mod remote;
+pub mod resolve;
 pub mod settings;
+pub mod start;
+pub mod table;
 pub mod topic;
