@@ -187,3 +187,122 @@ fn parse_span(line: &str) -> Option<(LeaderEpoch, Offset)> {
     let whole = words.next().is_none() && epoch >= 0 && start >= 0;
     whole.then_some((LeaderEpoch(epoch), Offset(start)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHECKPOINT_V0: &str = include_str!("../tests/fixtures/leader-epoch-checkpoint/v1/three-epochs");
+
+    fn lineage(spans: &[(i32, i64)]) -> Lineage {
+        Lineage::from_spans(spans.iter().map(|(e, o)| (LeaderEpoch(*e), Offset(*o))).collect()).unwrap()
+    }
+
+    fn end(lineage: &Lineage, epoch: i32) -> Option<(i32, i64)> {
+        lineage.end_of(LeaderEpoch(epoch), Offset(900)).map(|(e, o)| (e.0, o.0))
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_is_the_start_of_the_next_as_in_kafka() {
+        let known = lineage(&[(2, 10), (4, 50), (7, 200)]);
+        assert_eq!(end(&known, 7), Some((7, 900)), "the latest ends at the log's end");
+        assert_eq!(end(&known, 8), None, "newer than everything known");
+        assert_eq!(end(&known, 4), Some((4, 200)));
+        assert_eq!(end(&known, 5), Some((4, 200)), "an epoch that wrote nothing here");
+        assert_eq!(end(&known, 6), Some((4, 200)));
+        assert_eq!(end(&known, 3), Some((2, 50)));
+        assert_eq!(end(&known, 1), Some((1, 10)), "older than everything known");
+        assert_eq!(end(&Lineage::default(), 0), None);
+    }
+
+    #[test]
+    fn assigning_keeps_the_newest_word() {
+        let mut known = Lineage::default();
+        assert!(known.assign(LeaderEpoch(0), Offset(0)));
+        assert!(!known.assign(LeaderEpoch(0), Offset(5)), "the same epoch goes on");
+        assert!(known.assign(LeaderEpoch(2), Offset(10)));
+        assert!(known.assign(LeaderEpoch(3), Offset(10)), "epoch 2 wrote nothing");
+        assert_eq!(known, lineage(&[(0, 0), (3, 10)]));
+        assert!(known.assign(LeaderEpoch(4), Offset(5)), "an unclean election cut the log");
+        assert_eq!(known, lineage(&[(0, 0), (4, 5)]));
+        assert!(known.assign(LeaderEpoch(1), Offset(7)), "an older epoch takes over");
+        assert_eq!(known, lineage(&[(0, 0), (1, 7)]));
+        assert!(known.assign(LeaderEpoch(1), Offset(3)), "the same epoch, from further down");
+        assert_eq!(known, lineage(&[(0, 0), (1, 3)]));
+    }
+
+    #[test]
+    fn both_ends_are_cut() {
+        let whole = lineage(&[(0, 0), (1, 10), (3, 30)]);
+        let after = |start: i64| {
+            let mut cut = whole.clone();
+            (cut.truncate_before(Offset(start)), cut)
+        };
+        assert_eq!(after(0), (false, whole.clone()));
+        assert_eq!(after(5), (true, lineage(&[(0, 5), (1, 10), (3, 30)])));
+        assert_eq!(after(10), (true, lineage(&[(1, 10), (3, 30)])));
+        assert_eq!(after(99), (true, lineage(&[(3, 99)])));
+        let before = |end: i64| {
+            let mut cut = whole.clone();
+            (cut.truncate_from(Offset(end)), cut)
+        };
+        assert_eq!(before(31), (false, whole.clone()));
+        assert_eq!(before(30), (true, lineage(&[(0, 0), (1, 10)])));
+        assert_eq!(before(0), (true, Lineage::default()));
+        assert_eq!(whole.slice(Offset(12), Offset(30)), lineage(&[(1, 12)]));
+        assert_eq!(whole.slice(Offset(0), Offset(31)), whole);
+    }
+
+    #[test]
+    fn the_epoch_of_an_offset_is_the_span_that_covers_it() {
+        let known = lineage(&[(2, 10), (4, 50)]);
+        let at = |offset: i64| known.epoch_at(Offset(offset)).map(|epoch| epoch.0);
+        assert_eq!([at(9), at(10), at(49), at(50), at(999)], [None, Some(2), Some(2), Some(4), Some(4)]);
+    }
+
+    #[test]
+    fn the_checkpoint_is_kafkas_text() {
+        let known = lineage(&[(0, 0), (2, 100), (7, 5_000_000_000)]);
+        assert_eq!(known.to_checkpoint(), CHECKPOINT_V0);
+        assert_eq!(Lineage::from_checkpoint(CHECKPOINT_V0), Ok(known));
+        assert_eq!(Lineage::from_checkpoint("0\n0\n"), Ok(Lineage::default()));
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_refused_with_its_line() {
+        let read = Lineage::from_checkpoint;
+        assert_eq!(read(""), Err(LineageError::UnknownVersion(String::new())));
+        assert_eq!(read("1\n0\n"), Err(LineageError::UnknownVersion("1".into())));
+        assert_eq!(read("0\nx\n"), Err(LineageError::Malformed { line: 2, text: "x".into() }));
+        assert_eq!(read("0\n2\n0 0\n"), Err(LineageError::Count { announced: 2, found: 1 }));
+        for line in ["0", "0 0 0", "a 0", "-1 0", "0 -1", "99999999999 0"] {
+            let result = read(&format!("0\n1\n{line}\n"));
+            assert_eq!(result, Err(LineageError::Malformed { line: 3, text: line.into() }));
+        }
+        assert!(matches!(read("0\n2\n1 5\n1 6\n"), Err(LineageError::NotRising { .. })));
+        assert!(matches!(read("0\n2\n1 5\n2 5\n"), Err(LineageError::NotRising { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_assignments_leave_a_rising_lineage_that_round_trips(
+            assigned in proptest::collection::vec((0..20_i32, 0..100_i64), 0..40), cut in 0..100_i64,
+        ) {
+            let mut known = Lineage::default();
+            for (epoch, start) in assigned {
+                known.assign(LeaderEpoch(epoch), Offset(start));
+                let latest = known.latest().unwrap();
+                prop_assert!(latest.0.0 == epoch && latest.1.0 <= start);
+            }
+            known.truncate_before(Offset(cut));
+            prop_assert_eq!(Lineage::from_spans(known.spans().to_vec()), Ok(known.clone()));
+            prop_assert_eq!(Lineage::from_checkpoint(&known.to_checkpoint()), Ok(known));
+        }
+
+        #[test]
+        fn arbitrary_text_is_read_or_refused(text in "[0-9 \n-]{0,60}") {
+            let _ = Lineage::from_checkpoint(&text);
+        }
+    }
+}

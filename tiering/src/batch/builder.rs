@@ -182,3 +182,58 @@ fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::compress::decompress;
+    use crate::batch::header::BatchHeader;
+    use crate::batch::record::RecordReader;
+    use proptest::prelude::*;
+
+    type Owned = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..40)
+    }
+
+    fn record() -> impl Strategy<Value = Owned> {
+        let headers = proptest::collection::vec((bytes(), proptest::option::of(bytes())), 0..4);
+        (any::<i64>(), proptest::option::of(bytes()), proptest::option::of(bytes()), headers)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_is_read_back(records in proptest::collection::vec(record(), 1..30), codec in 0..5_i16) {
+            let codec = Codec::from_bits(codec).unwrap();
+            let mut builder = BatchBuilder::new().codec(codec).base_offset(Offset(5));
+            for (timestamp, key, value, headers) in &records {
+                let headers: Vec<HeaderRef<'_>> = headers.iter().map(|(k, v)| (&k[..], v.as_deref())).collect();
+                builder.push(*timestamp, key.as_deref(), value.as_deref(), &headers);
+            }
+            let size = builder.size();
+            let batch = builder.build();
+            let header = BatchHeader::parse_whole(&batch).unwrap();
+            prop_assert_eq!(header.check_crc(&batch), Ok(()));
+            prop_assert_eq!(header.check_count(), Ok(()));
+            prop_assert_eq!(header.codec(), Ok(codec));
+            let opened = decompress(codec, &batch[HEADER_BYTES..], 1 << 20).unwrap();
+            prop_assert_eq!(opened.len() + HEADER_BYTES, size);
+            let mut read = Vec::new();
+            for record in RecordReader::new(&opened) {
+                let record = record.unwrap();
+                prop_assert_eq!(record.offset_delta as usize, read.len());
+                let headers = record.headers.map(|(k, v)| (k.to_vec(), v.map(<[u8]>::to_vec))).collect();
+                let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
+                read.push((timestamp, record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec), headers));
+            }
+            prop_assert_eq!(read, records);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch has a record")]
+    fn a_batch_without_records_is_a_bug() {
+        BatchBuilder::new().build();
+    }
+}

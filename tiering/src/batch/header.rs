@@ -353,3 +353,139 @@ fn field<const N: usize>(head: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
     out.copy_from_slice(&head[at..at + N]);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::builder::BatchBuilder;
+    use proptest::prelude::*;
+
+    fn batch() -> Vec<u8> {
+        let mut builder = BatchBuilder::new().producer(4000, 2, 17).base_offset(Offset(100));
+        builder.push(1_000, Some(b"k"), Some(b"v"), &[]).push(3_000, None, None, &[]).push(
+            2_000,
+            None,
+            None,
+            &[],
+        );
+        builder.build().to_vec()
+    }
+
+    #[test]
+    fn the_header_is_read_field_by_field() {
+        let batch = batch();
+        let header = BatchHeader::parse_whole(&batch).unwrap();
+        assert_eq!(header.size(), batch.len());
+        assert_eq!(
+            (header.base_offset, header.last_offset(), header.next_offset()),
+            (Offset(100), Offset(102), Offset(103))
+        );
+        assert_eq!((header.base_timestamp, header.max_timestamp), (1_000, 3_000));
+        assert_eq!((header.producer_id, header.producer_epoch), (4000, 2));
+        assert_eq!((header.base_sequence, header.last_sequence()), (17, 19));
+        assert_eq!((header.codec(), header.timestamp_type()), (Ok(Codec::None), TimestampType::CreateTime));
+        assert!(!header.is_control() && !header.is_transactional() && header.delete_horizon_ms().is_none());
+        header.check_count().unwrap();
+        header.check_crc(&batch).unwrap();
+    }
+
+    #[test]
+    fn offset_and_epoch_are_set_outside_the_crc_and_time_with_it() {
+        let mut batch = batch();
+        set_base_offset(&mut batch, Offset(i64::MAX - 5));
+        set_leader_epoch(&mut batch, LeaderEpoch(9));
+        let header = BatchHeader::parse(&batch).unwrap();
+        assert_eq!((header.base_offset, header.leader_epoch), (Offset(i64::MAX - 5), LeaderEpoch(9)));
+        header.check_crc(&batch).unwrap();
+        set_log_append_time(&mut batch, 77);
+        let stamped = BatchHeader::parse(&batch).unwrap();
+        assert_eq!((stamped.timestamp_type(), stamped.max_timestamp), (TimestampType::LogAppendTime, 77));
+        assert_ne!(stamped.crc, header.crc);
+        stamped.check_crc(&batch).unwrap();
+    }
+
+    #[test]
+    fn any_flipped_bit_under_the_crc_is_seen() {
+        let batch = batch();
+        for at in CRC_FROM..batch.len() {
+            let mut damaged = batch.clone();
+            damaged[at] ^= 1;
+            let header = BatchHeader::parse(&damaged).unwrap();
+            assert!(matches!(header.check_crc(&damaged), Err(BatchError::Crc { .. })), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn short_old_and_lying_headers_are_refused() {
+        let batch = batch();
+        for len in 0..HEADER_BYTES {
+            let result = BatchHeader::parse(&batch[..len]);
+            assert_eq!(result, Err(BatchError::Truncated { have: len, need: HEADER_BYTES }));
+        }
+        let cut = &batch[..batch.len() - 1];
+        let truncated = BatchError::Truncated { have: cut.len(), need: batch.len() };
+        assert_eq!(BatchHeader::parse_whole(cut), Err(truncated));
+        for magic in [0, 1, 3, -1_i8] {
+            let mut old = batch.clone();
+            old[16] = magic as u8;
+            assert_eq!(BatchHeader::parse(&old), Err(BatchError::Magic(magic)));
+            assert_eq!(BatchHeader::parse(&old[..17]), Err(BatchError::Magic(magic)));
+        }
+        for length in [i32::MIN, -1, 0, 48] {
+            let mut lying = batch.clone();
+            lying[8..12].copy_from_slice(&length.to_be_bytes());
+            assert_eq!(BatchHeader::parse(&lying), Err(BatchError::Length(length)));
+        }
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        assert_eq!(add_sequence(i32::MAX, 1), 0);
+        assert_eq!(add_sequence(i32::MAX - 1, 5), 3);
+        assert_eq!(add_sequence(0, 0), 0);
+        assert_eq!(add_sequence(i32::MAX, i32::MAX), i32::MAX - 1);
+    }
+
+    #[test]
+    fn codec_numbers_without_meaning_are_refused() {
+        for bits in 0..8_i16 {
+            match Codec::from_bits(bits) {
+                Some(codec) => assert_eq!(codec.bits(), bits),
+                None => assert!(bits > 4, "{bits}"),
+            }
+        }
+    }
+
+    #[test]
+    fn batches_are_walked_up_to_a_torn_one() {
+        let batch = batch();
+        let mut log = [batch.clone(), batch.clone()].concat();
+        log.extend_from_slice(&batch[..batch.len() - 3]);
+        let walked: Vec<_> = batches(&log).map(|item| item.map(|(_, bytes)| bytes.len())).collect();
+        let torn = BatchError::Truncated { have: batch.len() - 3, need: batch.len() };
+        assert_eq!(walked, [Ok(batch.len()), Ok(batch.len()), Err(torn)]);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let walked: usize = batches(&bytes).flatten().map(|(header, batch)| {
+                let _ = (header.last_offset(), header.next_offset(), header.last_sequence(), header.codec());
+                let _ = header.check_crc(batch);
+                batch.len()
+            }).sum();
+            prop_assert!(walked <= bytes.len());
+        }
+
+        #[test]
+        fn the_header_survives_in_place_changes(offset in 0..i64::MAX, epoch in 0..i32::MAX, time in 0..i64::MAX) {
+            let mut batch = batch();
+            set_base_offset(&mut batch, Offset(offset));
+            set_leader_epoch(&mut batch, LeaderEpoch(epoch));
+            set_max_timestamp(&mut batch, time);
+            let header = BatchHeader::parse_whole(&batch).unwrap();
+            prop_assert_eq!((header.base_offset.0, header.leader_epoch.0, header.max_timestamp), (offset, epoch, time));
+            prop_assert_eq!(header.check_crc(&batch), Ok(()));
+        }
+    }
+}

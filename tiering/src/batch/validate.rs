@@ -402,3 +402,6 @@ impl Errors {
         if self.total == 0 { Ok(()) } else { Err(Invalid::Records { errors: self.first, total: self.total }) }
     }
 }
+
+#[cfg(test)]
+mod tests;

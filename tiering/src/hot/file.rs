@@ -274,3 +274,95 @@ impl File for OsFile {
         syscall::resident(AsFd::as_fd(&self.file), at, len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_from_any_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = OsFiles.open(&path, OpenMode::ReadWrite).unwrap();
+        file.write_at(b"glacier", 0).unwrap();
+        file.write_at(b"firn", 100).unwrap();
+        file.sync().unwrap();
+        assert_eq!((file.len().unwrap(), OsFiles.len(&path).unwrap()), (104, 104));
+        let mut buf = [9; 8];
+        assert_eq!(file.read_full_at(&mut buf, 98).unwrap(), 6);
+        assert_eq!(&buf[..6], b"\0\0firn");
+        let eof = file.read_exact_at(&mut buf, 98).unwrap_err();
+        assert_eq!(eof.kind(), ErrorKind::UnexpectedEof);
+        file.truncate(4).unwrap();
+        assert_eq!(OsFiles.read_all(&path, 4).unwrap(), b"glac");
+    }
+
+    #[test]
+    fn modes_mean_what_they_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let kind = |mode| OsFiles.open(&path, mode).map(drop).map_err(|error| error.kind());
+        assert_eq!(kind(OpenMode::Read), Err(ErrorKind::NotFound));
+        assert_eq!(kind(OpenMode::CreateNew), Ok(()));
+        assert_eq!(kind(OpenMode::CreateNew), Err(ErrorKind::AlreadyExists));
+        OsFiles.open(&path, OpenMode::ReadWrite).unwrap().write_at(b"kept", 0).unwrap();
+        let reader = OsFiles.open(&path, OpenMode::Read).unwrap();
+        assert!(reader.write_at(b"no", 0).is_err());
+        assert_eq!(OsFiles.read_all(&path, 100).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_longer_file_than_allowed_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("big");
+        OsFiles.open(&path, OpenMode::CreateNew).unwrap().truncate(1 << 40).unwrap();
+        assert_eq!(OsFiles.read_all(&path, 1000).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_the_file_and_a_leftover_of_the_last_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta.properties");
+        OsFiles.write_atomic(&path, b"one").unwrap();
+        OsFiles.open(&dir.path().join("meta.properties.tmp"), OpenMode::CreateNew).unwrap();
+        OsFiles.write_atomic(&path, b"two").unwrap();
+        assert_eq!(OsFiles.read_all(&path, 10).unwrap(), b"two");
+        assert_eq!(OsFiles.list(dir.path()).unwrap(), ["meta.properties"]);
+    }
+
+    #[test]
+    fn a_directory_is_locked_once_and_free_again_when_the_lock_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = OsFiles.lock_dir(dir.path()).unwrap();
+        let taken = OsFiles.lock_dir(dir.path()).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::WouldBlock);
+        drop(lock);
+        OsFiles.lock_dir(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn names_come_sorted_and_things_go_away() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "c"] {
+            OsFiles.open(&dir.path().join(name), OpenMode::CreateNew).unwrap();
+        }
+        OsFiles.rename(&dir.path().join("c"), &dir.path().join("a")).unwrap();
+        OsFiles.create_dir_all(&dir.path().join("d/e")).unwrap();
+        OsFiles.sync_dir(dir.path()).unwrap();
+        assert_eq!(OsFiles.list(dir.path()).unwrap(), ["a", "b", "d"]);
+        OsFiles.remove(&dir.path().join("a")).unwrap();
+        OsFiles.remove_dir_all(&dir.path().join("d")).unwrap();
+        assert!(!OsFiles.exists(&dir.path().join("a")) && OsFiles.exists(&dir.path().join("b")));
+        assert_eq!(OsFiles.remove(&dir.path().join("a")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn space_is_told_and_fresh_pages_are_resident() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = OsFiles.space(dir.path()).unwrap();
+        assert!(space.available > 0 && space.available <= space.total, "{space:?}");
+        let file = OsFiles.open(&dir.path().join("log"), OpenMode::CreateNew).unwrap();
+        file.write_at(&[7; 100_000], 0).unwrap();
+        assert!(file.resident(0, 100_000) && file.resident(4095, 2) && file.resident(0, 0));
+    }
+}

@@ -94,3 +94,44 @@ fn readable_without_waiting(fd: BorrowedFd<'_>, at: u64, len: u64) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    const LEN: u64 = 300_000;
+
+    fn written() -> std::fs::File {
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.write_all(&[7; LEN as usize]).unwrap();
+        file.sync_all().unwrap();
+        file
+    }
+
+    #[test]
+    fn fresh_pages_are_resident_by_either_probe() {
+        let file = written();
+        for (at, len) in [(0, LEN), (4095, 2), (LEN - 1, 1), (8192, 4096)] {
+            assert!(resident(file.as_fd(), at, len), "{len} at {at}");
+            assert!(readable_without_waiting(file.as_fd(), at, len), "{len} at {at}");
+        }
+    }
+
+    #[test]
+    fn dropped_pages_are_not_resident() {
+        let file = written();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        assert!(!resident(file.as_fd(), 0, LEN));
+    }
+
+    #[test]
+    fn pages_are_counted_where_they_are_touched() {
+        let page = page_size();
+        assert_eq!(pages_spanned(0, 1), 1);
+        assert_eq!(pages_spanned(0, page), 1);
+        assert_eq!(pages_spanned(page - 1, 2), 2);
+        assert_eq!(pages_spanned(page, page + 1), 2);
+    }
+}

@@ -225,3 +225,149 @@ impl Fields<'_> {
         Ok(*field)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KAFKA_V1: &[u8] =
+        include_bytes!("../../tests/fixtures/producer-snapshot/v1/two-producers.snapshot");
+    const OURS_V1: &[u8] = include_bytes!("../../tests/fixtures/producers/v1/two-producers.producers");
+
+    fn past(last_sequence: i32, last_offset: i64, offset_delta: i32) -> PastBatch {
+        let timestamp = 1_700_000_000_000 + last_offset;
+        PastBatch { last_sequence, last_offset: Offset(last_offset), offset_delta, timestamp }
+    }
+
+    /// Producer 7 with a full window, and 4000 with nothing but an open transaction.
+    fn two_producers() -> ProducerTable {
+        let mut first = ProducerState::new(7, 3);
+        for n in 0..6 {
+            first.remember(past(9 + 10 * n, 109 + 10 * i64::from(n), 9));
+        }
+        first.last_timestamp = 1_700_000_000_159;
+        first.touched_ms = 1_700_000_000_500;
+        let mut second = ProducerState::new(4000, 0);
+        second.coordinator_epoch = 12;
+        second.last_timestamp = 1_700_000_000_001;
+        second.touched_ms = 1_700_000_000_002;
+        second.transaction_start = Some(Offset(160));
+        let mut table = ProducerTable::new();
+        table.load(first, i64::MAX);
+        table.load(second, i64::MAX);
+        table
+    }
+
+    #[test]
+    fn version_1_of_both_formats_is_written_and_read_for_ever() {
+        let table = two_producers();
+        assert_eq!(encode_snapshot(&table), KAFKA_V1);
+        assert_eq!(encode_producers(&table, Offset(161)), OURS_V1);
+        let (as_of, states) = decode_producers(OURS_V1).unwrap();
+        assert_eq!(as_of, Offset(161));
+        assert_eq!(states, table.iter().copied().collect::<Vec<_>>());
+        let states = decode_snapshot(KAFKA_V1).unwrap();
+        assert_eq!(states.len(), 2);
+        assert_eq!(states[0].batches(), [past(59, 159, 9)], "the last batch only");
+        assert_eq!((states[0].last_timestamp, states[0].touched_ms), (1_700_000_000_159, 1_700_000_000_159));
+        assert!(states[1].batches().is_empty());
+        assert_eq!((states[1].transaction_start, states[1].coordinator_epoch), (Some(Offset(160)), 12));
+    }
+
+    /// Damages that leave the CRC right: what a wrong writer, not a wrong disk, would leave.
+    fn with_right_crc(bytes: &[u8], from: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        change(&mut bytes);
+        let crc = crc32c(&bytes[from..]).to_be_bytes();
+        bytes[from - 4..from].copy_from_slice(&crc);
+        bytes
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_refused() {
+        for len in 0..KAFKA_V1.len() {
+            assert!(decode_snapshot(&KAFKA_V1[..len]).is_err(), "{len}");
+        }
+        for len in 0..OURS_V1.len() {
+            assert!(decode_producers(&OURS_V1[..len]).is_err(), "{len}");
+        }
+        for bit in 0..KAFKA_V1.len() * 8 {
+            let mut bytes = KAFKA_V1.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_snapshot(&bytes).is_err(), "bit {bit}");
+        }
+        for bit in 0..OURS_V1.len() * 8 {
+            let mut bytes = OURS_V1.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_producers(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn fields_that_cannot_be_are_refused_even_under_a_right_crc() {
+        let huge = i32::MAX.to_be_bytes();
+        let kafka = with_right_crc(KAFKA_V1, KAFKA_CRC_FROM, |b| b[6..10].copy_from_slice(&huge));
+        assert!(matches!(decode_snapshot(&kafka), Err(SnapshotError::Field(_))));
+        let ours = |change: fn(&mut Vec<u8>)| decode_producers(&with_right_crc(OURS_V1, CRC_FROM, change));
+        assert_eq!(ours(|b| b[18] = 0xff), Err(SnapshotError::Field("count does not fit the bytes")));
+        assert_eq!(ours(|b| b[10] = 0xff), Err(SnapshotError::Field("negative offset")));
+        assert_eq!(ours(|b| b[60] = 6), Err(SnapshotError::Field("more batches than the window holds")));
+        assert_eq!(ours(|b| b.push(0)), Err(SnapshotError::Field("bytes after the last producer")));
+        assert_eq!(ours(|b| b[22] = 1), Err(SnapshotError::Field("producer ids do not rise")));
+        assert_eq!(ours(|b| b[65] = 0xff), Err(SnapshotError::Field("batch offsets out of range")));
+    }
+
+    #[test]
+    fn other_files_and_versions_are_named() {
+        assert_eq!(decode_snapshot(&[0, 2, 0, 0]), Err(SnapshotError::Version(2)));
+        assert_eq!(decode_producers(b"FPRD\0\x02"), Err(SnapshotError::Version(2)));
+        assert_eq!(decode_producers(b"GIF89a"), Err(SnapshotError::Magic(*b"GIF8")));
+    }
+
+    fn state() -> impl Strategy<Value = ProducerState> {
+        let batch = (any::<i32>(), 0..i64::MAX / 2, 0..i32::MAX, any::<i64>());
+        let batches = proptest::collection::vec(batch, 0..=WINDOW);
+        let start = proptest::option::of(0..i64::MAX);
+        (any::<i64>(), any::<i16>(), any::<i32>(), any::<i64>(), any::<i64>(), start, batches).prop_map(
+            |(producer_id, epoch, coordinator_epoch, last_timestamp, touched_ms, start, batches)| {
+                let mut state = ProducerState::new(producer_id, epoch);
+                state.coordinator_epoch = coordinator_epoch;
+                (state.last_timestamp, state.touched_ms) = (last_timestamp, touched_ms);
+                state.transaction_start = start.map(Offset);
+                for (last_sequence, offset, offset_delta, timestamp) in batches {
+                    let last_offset = Offset(offset.saturating_add(i64::from(offset_delta)));
+                    state.remember(PastBatch { last_sequence, last_offset, offset_delta, timestamp });
+                }
+                state
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn both_formats_round_trip(states in proptest::collection::vec(state(), 0..20), as_of in 0..i64::MAX) {
+            let mut table = ProducerTable::new();
+            states.iter().for_each(|state| table.load(*state, i64::MAX));
+            let kept: Vec<ProducerState> = table.iter().copied().collect();
+            let decoded = decode_producers(&encode_producers(&table, Offset(as_of))).unwrap();
+            prop_assert_eq!(decoded, (Offset(as_of), kept.clone()));
+            for (before, after) in kept.iter().zip(decode_snapshot(&encode_snapshot(&table)).unwrap()) {
+                prop_assert_eq!(before.producer_id, after.producer_id);
+                prop_assert_eq!((before.epoch, before.coordinator_epoch), (after.epoch, after.coordinator_epoch));
+                prop_assert_eq!(before.transaction_start, after.transaction_start);
+                prop_assert_eq!(before.last_timestamp, after.last_timestamp);
+                prop_assert_eq!(before.last_batch().map(|b| b.last_offset), after.last_batch().map(|b| b.last_offset));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let kafka = [&[0, 1, 0, 0, 0, 0][..], &bytes].concat();
+            let _ = decode_snapshot(&with_right_crc(&kafka, KAFKA_CRC_FROM, |_| {}));
+            let ours = [&b"FPRD\0\x01\0\0\0\0"[..], &bytes].concat();
+            let _ = decode_producers(&with_right_crc(&ours, CRC_FROM, |_| {}));
+            let _ = (decode_snapshot(&bytes), decode_producers(&bytes));
+        }
+    }
+}

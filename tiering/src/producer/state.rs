@@ -373,3 +373,6 @@ fn check_sequence(known: &ProducerState, batch: &BatchHeader) -> Result<(), Sequ
         last,
     })
 }
+
+#[cfg(test)]
+mod tests;
