@@ -80,11 +80,6 @@ where
         self.state.lock().touch(key)
     }
 
-    /// Forgets a value.
-    pub(crate) fn forget(&self, key: &K) {
-        self.state.lock().remove(key);
-    }
-
     fn take_off<F>(self: &Arc<Self>, key: K, load: F) -> Flight<V>
     where
         F: Future<Output = Result<(V, usize), LoadError>> + Send + 'static,

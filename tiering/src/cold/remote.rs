@@ -107,12 +107,6 @@ impl RemoteSegments {
         (bytes(cached.memory_chunks), bytes(cached.disk_chunks))
     }
 
-    /// Forgets everything about a segment whose object is gone.
-    pub(crate) fn forget(&self, entry: &Entry) {
-        self.opened.forget(&entry.uuid);
-        self.cache.forget_object(entry.uuid.as_u128(), entry.chunks());
-    }
-
     fn key(&self, log: &LogId, entry: &Entry) -> String {
         self.bucket.layout.key(log, &ObjectName::of_entry(entry))
     }

@@ -595,9 +595,14 @@ fn one_line(error: &dyn std::error::Error) -> String {
 
 /// Whether a range was refused because the object is shorter: HTTP's 416, or the words of the in-process stores.
 fn is_past_the_end(why: &str) -> bool {
-    why.contains("status code: 416")
-        || why.contains("Wanted range starting at")
-        || why.contains("Range started at")
+    const WORDS: [&str; 5] = [
+        "status code: 416",
+        "Wanted range starting at",
+        "Range started at",
+        "Requested range was invalid",
+        "Out of range of file",
+    ];
+    WORDS.iter().any(|words| why.contains(words))
 }
 
 /// Whether the store's answer will be the same next time: a 4xx other than "too slow" and "slow down".
