@@ -1,6 +1,7 @@
 //! The handle to the controller, usable from any thread and runtime. Not the controller: requests travel to its
 //! loop over a bounded queue. Invariant: an answer is given only after this node's image shows what was done.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use firnline_tiering::hot::file::Files;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::decide::brokers::BrokerRegistration;
+use crate::decide::format::format;
 use crate::decide::partitions::NewPartitions;
 use crate::decide::topics::{CreatedTopic, NewTopic};
 use crate::error::{
@@ -21,9 +23,11 @@ use crate::error::{
 use crate::id::{BrokerEpoch, BrokerId, TopicId};
 use crate::image::current::Current;
 use crate::image::metadata::MetadataImage;
+use crate::quorum::node::{Node, NodeConfig};
 use crate::quorum::status::QuorumStatus;
+use crate::record::entry::Entry;
 use crate::record::kinds::Resource;
-use crate::server::Command;
+use crate::server::{Command, QUEUE, Server};
 
 /// What a controller needs to start.
 #[derive(Debug, Clone)]
@@ -45,18 +49,41 @@ pub struct ControllerConfig {
 }
 
 /// The controller's handle. A clone is another handle to the same controller.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Controller {
     commands: mpsc::Sender<Command>,
     current: Arc<Current>,
+    node: Node,
+}
+
+impl fmt::Debug for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controller").field("quorum", &self.node.status()).finish_non_exhaustive()
+    }
 }
 
 impl Controller {
     /// Opens log and snapshot, becomes the quorum of one and replays what it decided before.
     ///
     /// Runs on the runtime that calls it, whose thread waits for the disk at every commit: not a serving core's.
-    pub async fn start(_config: ControllerConfig) -> Result<Controller, StartError> {
-        todo!("lands next")
+    pub async fn start(config: ControllerConfig) -> Result<Controller, StartError> {
+        let current = Arc::new(Current::new(Arc::default()));
+        let node = Node::start(NodeConfig {
+            id: config.node_id,
+            dir: config.dir,
+            files: config.files,
+            snapshot_every_records: config.snapshot_every_records,
+            current: current.clone(),
+        })
+        .await?;
+        if let Err(error) = format_if_new(&node, &current, &config.cluster_id).await {
+            node.shutdown().await;
+            return Err(error);
+        }
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let server = Server::new(node.clone(), current.clone(), config.entropy, queue);
+        tokio::spawn(server.run());
+        Ok(Controller { commands, current, node })
     }
 
     /// This node's newest committed image. Never waits.
@@ -130,12 +157,13 @@ impl Controller {
 
     /// The quorum as this node sees it.
     pub fn quorum(&self) -> QuorumStatus {
-        todo!("lands next")
+        self.node.status()
     }
 
     /// Stops taking requests, answers those under way and closes the log.
     pub async fn shutdown(&self) {
-        todo!("lands next")
+        // An error means that it has stopped already.
+        _ = self.ask(Command::Shutdown).await;
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Unavailable> {
@@ -154,5 +182,20 @@ impl Controller {
             Ok(answers) => answers,
             Err(unavailable) => (0..count).map(|_| Err(unavailable.clone().into())).collect(),
         }
+    }
+}
+
+/// Gives an empty log its first records; refuses one of another cluster.
+async fn format_if_new(node: &Node, current: &Current, cluster_id: &str) -> Result<(), StartError> {
+    let decided = format(&current.load(), cluster_id);
+    let decision =
+        decided.map_err(|other| StartError::OtherCluster { found: other.found, wanted: other.wanted })?;
+    if decision.group.records.is_empty() {
+        return Ok(());
+    }
+    let outcomes = node.propose(Entry { groups: [decision.group].into() }).await?.outcome().await?;
+    match outcomes.into_iter().find_map(Result::err) {
+        Some(no_op) => Err(Unavailable::Overtaken(no_op.to_string()).into()),
+        None => Ok(()),
     }
 }

@@ -17,6 +17,9 @@ pub enum Unavailable {
     /// Leadership moved while the request was under way: it may or may not have been done.
     #[error("the quorum's leader changed while the request was under way; its outcome is unknown")]
     Interrupted,
+    /// What the request was decided on had changed when it was applied; nothing was done.
+    #[error("another decision came first: {0}")]
+    Overtaken(String),
     /// The controller has shut down, or stopped at an error it must not go past.
     #[error("the controller has stopped: {0}")]
     Stopped(String),

@@ -1,6 +1,7 @@
 //! What a decision is: one group of records with the facts it rests on, and the answer once it is committed.
 //! Invariant: the group applies to the image it was decided on.
 
+use crate::image::metadata::MetadataImage;
 use crate::record::entry::{Group, Precondition};
 use crate::record::kinds::Record;
 
@@ -22,5 +23,32 @@ impl<T> Decision<T> {
     /// Everything is already as asked.
     pub fn nothing_to_do(answer: T) -> Self {
         Self { group: Group::default(), answer }
+    }
+}
+
+/// An entry in the making: groups decided one after the other, each on the image the ones before it leave.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// What the image will be once everything proposed is applied.
+    pub image: MetadataImage,
+    /// Decided and not yet proposed.
+    pub groups: Vec<Group>,
+}
+
+impl Draft {
+    /// Adds a decision; returns how many groups that made (none if there was nothing to do) and its answer.
+    pub fn take<T>(&mut self, decision: Decision<T>) -> (usize, T) {
+        if decision.group.records.is_empty() {
+            return (0, decision.answer);
+        }
+        let applied = self.image.apply_group(&decision.group);
+        assert!(applied.is_ok(), "a decision does not apply to the image it was decided on: {applied:?}");
+        self.groups.push(decision.group);
+        (1, decision.answer)
+    }
+
+    /// A draft on the same image whose groups go nowhere.
+    pub fn rehearsal(&self) -> Draft {
+        Draft { image: self.image.clone(), groups: Vec::new() }
     }
 }

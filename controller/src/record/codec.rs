@@ -27,7 +27,7 @@ use firnline_tiering::epoch::LeaderEpoch;
 
 use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
 use crate::record::bytes::{CodecError, Reader, Writer};
-use crate::record::kinds::{Broker, Endpoint, Partition, Record, Resource};
+use crate::record::kinds::{Broker, Endpoint, FEATURE_LEVEL, Partition, Record, Resource};
 
 /// Bytes before a record's body.
 pub const HEAD_BYTES: usize = 7;
@@ -75,7 +75,7 @@ pub fn decode_head(from: &mut Reader<'_>) -> Result<(u16, u8, usize), CodecError
 pub fn decode_body(kind: u16, version: u8, body: &[u8]) -> Result<Record, CodecError> {
     let mut from = Reader::new(body);
     let record = match kind {
-        1 => Record::FeatureLevel { level: from.u16()? },
+        1 => read_level(&mut from)?,
         2 => Record::Cluster { id: from.text()? },
         3 => Record::Broker(read_broker(&mut from)?),
         4 => Record::Topic { id: TopicId(from.uuid()?), name: from.text()? },
@@ -122,6 +122,14 @@ fn encode_body(record: &Record, out: &mut Writer) {
         Record::TierChanged { topic, index, change } => out.uuid(topic.0).i32(*index).raw(&change.encode()),
         Record::TierRow { topic, index, row } => out.uuid(topic.0).i32(*index).raw(&row.encode()),
     };
+}
+
+/// A level above ours announces formats this binary would misread: it stops here.
+fn read_level(from: &mut Reader<'_>) -> Result<Record, CodecError> {
+    match from.u16()? {
+        level @ 1..=FEATURE_LEVEL => Ok(Record::FeatureLevel { level }),
+        kind => Err(CodecError::Unknown { what: "feature level", kind, version: VERSION.into() }),
+    }
 }
 
 fn write_broker<'w>(broker: &Broker, out: &'w mut Writer) -> &'w mut Writer {

@@ -1,0 +1,206 @@
+//! openraft's log and vote over the journal, with the entries since the last purge in memory.
+//! Not the files (`quorum/journal.rs`). Invariant: what openraft was told is stored is on disk, synced.
+
+use std::fmt::Debug;
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use std::collections::VecDeque;
+
+use firnline_tiering::hot::file::Files;
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{AnyError, LogState, OptionalSend, RaftLogReader};
+
+use crate::error::StartError;
+use crate::quorum::journal::{Journal, Opened};
+use crate::quorum::raft_codec;
+use crate::quorum::type_config::{LogEntry, LogId, StorageError, StorageIoError, TypeConfig, Vote, VoterId};
+use crate::record::bytes::CodecError;
+
+const VOTE_FILE: &str = "vote";
+const PURGED_FILE: &str = "purged";
+/// Both files have less than 64 bytes.
+const SMALL_FILE_MAX: u64 = 1024;
+
+/// The log. A clone is another handle to it.
+#[derive(Debug, Clone)]
+pub struct LogStore {
+    shared: Arc<Mutex<Stored>>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    journal: Journal,
+    /// Everything the journal holds; bounded by how often snapshots are taken.
+    entries: VecDeque<LogEntry>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    /// Why nothing may be written any more: after a failed write or sync the disk's state is unknown.
+    dead: Option<String>,
+}
+
+impl LogStore {
+    /// Opens or begins the log in `dir`, which must exist.
+    pub fn open(files: Arc<dyn Files>, dir: &Path, segment_bytes: u64) -> Result<LogStore, StartError> {
+        let vote = read_small(files.as_ref(), &dir.join(VOTE_FILE), raft_codec::decode_vote)?;
+        let purged = read_small(files.as_ref(), &dir.join(PURGED_FILE), raft_codec::decode_purged)?;
+        let from = purged.map_or(0, |id: LogId| id.index + 1);
+        let Opened { journal, entries, bytes_cut } = Journal::open(files.clone(), dir, from, segment_bytes)?;
+        if vote.is_none() && (purged.is_some() || !entries.is_empty()) {
+            let what = format!("{} has a log but no vote: the file '{VOTE_FILE}' was lost", dir.display());
+            return Err(StartError::Corrupt { what });
+        }
+        tracing::info!(dir = %dir.display(), entries = entries.len(), bytes_cut, "opened the quorum's log");
+        let (dir, entries, dead) = (dir.to_owned(), entries.into(), None);
+        let stored = Stored { files, dir, journal, entries, purged, vote, dead };
+        Ok(LogStore { shared: Arc::new(Mutex::new(stored)) })
+    }
+
+    /// The last purged entry.
+    pub fn purged(&self) -> Option<LogId> {
+        self.lock().purged
+    }
+
+    /// A panic while the lock was held left `dead` unset but also no half-made change that is ever acknowledged.
+    fn lock(&self) -> MutexGuard<'_, Stored> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stored {
+    /// Runs one write; a failure is final (fsync must not be retried).
+    fn write(&mut self, change: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Result<(), AnyError> {
+        if let Some(why) = &self.dead {
+            return Err(AnyError::error(format!("the quorum's log stopped: {why}")));
+        }
+        change(self).map_err(|error| {
+            tracing::error!(%error, dir = %self.dir.display(), "the quorum's log cannot be written; it stops");
+            self.dead = Some(error.to_string());
+            AnyError::new(&error)
+        })
+    }
+
+    fn append(&mut self, entries: Vec<LogEntry>) -> Result<(), AnyError> {
+        if let (Some(first), Some(last)) = (entries.first(), self.last_id()) {
+            assert!(first.log_id > last, "entry {} is appended after {last}", first.log_id);
+        }
+        self.write(|stored| stored.journal.append(&entries))?;
+        self.entries.extend(entries);
+        Ok(())
+    }
+
+    fn truncate(&mut self, index: u64) -> Result<(), AnyError> {
+        self.write(|stored| stored.journal.truncate(index))?;
+        let keep = self.entries.partition_point(|entry| entry.log_id.index < index);
+        self.entries.truncate(keep);
+        Ok(())
+    }
+
+    /// The purge is durable before a file goes: a log that begins late must say so.
+    fn purge(&mut self, upto: LogId) -> Result<(), AnyError> {
+        if self.purged.is_some_and(|purged| purged >= upto) {
+            return Ok(());
+        }
+        let bytes = raft_codec::encode_purged(&upto);
+        self.write(|stored| {
+            stored.files.write_atomic(&stored.dir.join(PURGED_FILE), &bytes)?;
+            stored.journal.purge(upto.index + 1)
+        })?;
+        let gone = self.entries.partition_point(|entry| entry.log_id.index <= upto.index);
+        self.entries.drain(..gone);
+        self.purged = Some(upto);
+        Ok(())
+    }
+
+    fn last_id(&self) -> Option<LogId> {
+        self.entries.back().map(|entry| entry.log_id).or(self.purged)
+    }
+
+    fn range(&self, range: impl RangeBounds<u64>) -> Vec<LogEntry> {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let skip = self.entries.partition_point(|entry| entry.log_id.index < from);
+        let rest = self.entries.iter().skip(skip);
+        rest.take_while(|entry| range.contains(&entry.log_id.index)).cloned().collect()
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        Ok(self.lock().range(range))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+        let stored = self.lock();
+        Ok(LogState { last_purged_log_id: stored.purged, last_log_id: stored.last_id() })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &openraft::Vote<VoterId>) -> Result<(), StorageError> {
+        let mut stored = self.lock();
+        let bytes = raft_codec::encode_vote(vote);
+        let saved = stored.write(|stored| stored.files.write_atomic(&stored.dir.join(VOTE_FILE), &bytes));
+        saved.map_err(StorageIoError::write_vote)?;
+        stored.vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<openraft::Vote<VoterId>>, StorageError> {
+        Ok(self.lock().vote)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        // One write and one sync for all of them, before anyone is told.
+        self.lock().append(entries.into_iter().collect()).map_err(StorageIoError::write_logs)?;
+        callback.log_io_completed(Ok(()));
+        Ok(())
+    }
+
+    async fn truncate(&mut self, since: openraft::LogId<VoterId>) -> Result<(), StorageError> {
+        Ok(self.lock().truncate(since.index).map_err(StorageIoError::write_logs)?)
+    }
+
+    async fn purge(&mut self, upto: openraft::LogId<VoterId>) -> Result<(), StorageError> {
+        Ok(self.lock().purge(upto).map_err(StorageIoError::write_logs)?)
+    }
+}
+
+/// A small file's value; `None` if it is not there.
+fn read_small<T>(
+    files: &dyn Files,
+    path: &Path,
+    decode: impl FnOnce(&[u8]) -> Result<T, CodecError>,
+) -> Result<Option<T>, StartError> {
+    if !files.exists(path) {
+        return Ok(None);
+    }
+    let io_error = |source| StartError::Io { what: format!("cannot read {}", path.display()), source };
+    let bytes = files.read_all(path, SMALL_FILE_MAX).map_err(io_error)?;
+    match decode(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            let what = format!("{}: {error}", path.display());
+            Err(if error.is_unknown() { StartError::Unknown { what } } else { StartError::Corrupt { what } })
+        }
+    }
+}

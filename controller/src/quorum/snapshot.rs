@@ -1,0 +1,279 @@
+//! Snapshots: an image as one file of records, and back. Not when they are taken (`quorum/node.rs`).
+//! Invariant: a file under a snapshot's name is whole; reading it gives the image that was written, or an error.
+//!
+//! ```text
+//!  <last index, 20 digits>-<term, 10 digits>.snapshot
+//!  | "FRNS" | version u16 = 1 | min reader u16 = 1 | len u32 | last log id, membership (`len` bytes) |
+//!  | record (record/codec.rs) ... | 0xffff u16 | 1 u8 | 12 u32 | records u64 | crc32c u32 of all before |
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crc_fast::{CrcAlgorithm, Digest};
+use firnline_tiering::hot::file::{File, Files, OpenMode};
+
+use crate::error::StartError;
+use crate::image::metadata::MetadataImage;
+use crate::quorum::raft_codec;
+use crate::quorum::type_config::{LogId, StoredMembership};
+use crate::record::bytes::{CodecError, Reader, Writer};
+use crate::record::codec;
+
+const MARK: &[u8; 4] = b"FRNS";
+const VERSION: u16 = 1;
+/// Stands where a record's kind would; no record will ever have it.
+const TRAILER: u16 = 0xffff;
+const TRAILER_BODY: usize = 12;
+const SUFFIX: &str = ".snapshot";
+/// What a snapshot is written and read in, in bytes.
+const PIECE_BYTES: usize = 256 << 10;
+/// A snapshot under construction, or on its way from another node.
+const BUILDING: &str = "snapshot.building";
+const RECEIVING: &str = "snapshot.receiving";
+
+/// What a snapshot says about its image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// The last entry in it.
+    pub last: Option<LogId>,
+    /// Members as of that entry.
+    pub membership: StoredMembership,
+}
+
+impl Summary {
+    /// The file's name without its suffix; also openraft's snapshot id.
+    pub fn id(&self) -> String {
+        let (index, term) = self.last.map_or((0, 0), |last| (last.index, last.leader_id.term));
+        format!("{index:020}-{term:010}")
+    }
+}
+
+/// Why a snapshot cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The bytes.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// The directory that holds them. At most one is complete, but for a moment.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+}
+
+impl Snapshots {
+    /// Snapshots in `dir`, which must exist.
+    pub fn new(files: Arc<dyn Files>, dir: &Path) -> Self {
+        Self { files, dir: dir.to_owned() }
+    }
+
+    /// Reads the newest snapshot and removes what a crash left of others.
+    pub fn load(&self) -> Result<Option<(Summary, MetadataImage)>, StartError> {
+        let io_error = |source| StartError::Io { what: format!("cannot read {}", self.dir.display()), source };
+        let names = self.files.list(&self.dir).map_err(io_error)?;
+        for name in [BUILDING, RECEIVING].into_iter().filter(|name| names.iter().any(|known| known == name)) {
+            self.files.remove(&self.dir.join(name)).map_err(io_error)?;
+        }
+        let Some(newest) = names.iter().rfind(|name| name.ends_with(SUFFIX)) else { return Ok(None) };
+        let path = self.dir.join(newest);
+        let file = self.files.open(&path, OpenMode::Read).map_err(io_error)?;
+        let loaded = read(file.as_ref()).map_err(|error| match error {
+            SnapshotError::Io(source) => StartError::Io { what: format!("cannot read {}", path.display()), source },
+            SnapshotError::Codec(error) if error.is_unknown() => {
+                StartError::Unknown { what: format!("{}: {error}", path.display()) }
+            }
+            SnapshotError::Codec(error) => StartError::Corrupt { what: format!("{}: {error}", path.display()) },
+        })?;
+        self.remove_others(newest).map_err(io_error)?;
+        Ok(Some(loaded))
+    }
+
+    /// Writes a snapshot, makes it durable and removes older ones.
+    pub async fn save(&self, summary: &Summary, image: &MetadataImage) -> io::Result<Arc<dyn File>> {
+        let building = self.dir.join(BUILDING);
+        let file = self.create(&building)?;
+        write(file.as_ref(), summary, image).await?;
+        self.adopt(&building, file.as_ref(), summary)?;
+        Ok(file)
+    }
+
+    /// An empty file for a snapshot from another node.
+    pub fn receive(&self) -> io::Result<Arc<dyn File>> {
+        self.create(&self.dir.join(RECEIVING))
+    }
+
+    /// Makes a received snapshot the current one, after reading it.
+    pub fn install(&self, file: &dyn File) -> Result<(Summary, MetadataImage), SnapshotError> {
+        let loaded = read(file)?;
+        self.adopt(&self.dir.join(RECEIVING), file, &loaded.0)?;
+        Ok(loaded)
+    }
+
+    /// Opens the snapshot of this summary.
+    pub fn open(&self, summary: &Summary) -> io::Result<Arc<dyn File>> {
+        self.files.open(&self.dir.join(format!("{}{SUFFIX}", summary.id())), OpenMode::Read)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        match self.files.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.files.open(path, OpenMode::CreateNew)
+    }
+
+    fn adopt(&self, from: &Path, file: &dyn File, summary: &Summary) -> io::Result<()> {
+        file.sync()?;
+        let name = format!("{}{SUFFIX}", summary.id());
+        self.files.rename(from, &self.dir.join(&name))?;
+        self.files.sync_dir(&self.dir)?;
+        self.remove_others(&name)
+    }
+
+    fn remove_others(&self, keep: &str) -> io::Result<()> {
+        for name in self.files.list(&self.dir)? {
+            if name.ends_with(SUFFIX) && name != keep {
+                self.files.remove(&self.dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes head, records and trailer; lets others run between pieces.
+async fn write(file: &dyn File, summary: &Summary, image: &MetadataImage) -> io::Result<()> {
+    let (mut at, mut crc) = (0, Digest::new(CrcAlgorithm::Crc32Iscsi));
+    let mut flush = |bytes: &[u8], crc: &mut Digest| {
+        crc.update(bytes);
+        let written = file.write_at(bytes, at);
+        at += bytes.len() as u64;
+        written
+    };
+    let mut out = Writer::default();
+    out.raw(MARK).u16(VERSION).u16(VERSION).sized(|out| {
+        raft_codec::write_optional_log_id(summary.last.as_ref(), out);
+        raft_codec::write_stored_membership(&summary.membership, out);
+    });
+    let mut records = 0_u64;
+    for record in image.to_records() {
+        codec::encode(&record, &mut out);
+        records += 1;
+        if out.len() >= PIECE_BYTES {
+            flush(&out.finish(), &mut crc)?;
+            tokio::task::yield_now().await;
+        }
+    }
+    out.u16(TRAILER).u8(1).u32(TRAILER_BODY as u32).u64(records);
+    flush(&out.finish(), &mut crc)?;
+    // The algorithm is 32 bits wide; crc-fast answers in 64.
+    let sum = crc.finalize() as u32;
+    flush(&sum.to_be_bytes(), &mut Digest::new(CrcAlgorithm::Crc32Iscsi))
+}
+
+/// Reads a whole snapshot, record by record.
+pub fn read(file: &dyn File) -> Result<(Summary, MetadataImage), SnapshotError> {
+    let mut source = Source::new(file)?;
+    let head = source.take(12)?;
+    let mut from = Reader::new(&head);
+    if from.take(4)? != MARK {
+        return Err(CodecError::Invalid("this is no snapshot: its mark is missing".to_owned()).into());
+    }
+    let (_written_as, min_reader, len) = (from.u16()?, from.u16()?, from.u32()?);
+    if min_reader != VERSION {
+        return Err(CodecError::Unknown { what: "metadata snapshot", kind: 0, version: min_reader }.into());
+    }
+    let head = source.take(len as usize)?;
+    let mut from = Reader::new(&head);
+    let last = raft_codec::read_optional_log_id(&mut from)?;
+    let summary = Summary { last, membership: raft_codec::read_stored_membership(&mut from)? };
+    from.finish()?;
+    let mut image = read_records(&mut source)?;
+    (image.offset, image.term) = last.map_or((0, 0), |last| (last.index, last.leader_id.term));
+    Ok((summary, image))
+}
+
+fn read_records(source: &mut Source<'_>) -> Result<MetadataImage, SnapshotError> {
+    let (mut image, mut records) = (MetadataImage::default(), 0_u64);
+    loop {
+        let head = source.take(codec::HEAD_BYTES)?;
+        if head[..2] == TRAILER.to_be_bytes() {
+            break;
+        }
+        let (kind, version, len) = codec::decode_head(&mut Reader::new(&head))?;
+        let body = source.take(len)?;
+        let record = codec::decode_body(kind, version, &body)?;
+        image.restore(&record).map_err(|no_op| CodecError::Invalid(format!("record {records}: {no_op}")))?;
+        records += 1;
+    }
+    let announced = Reader::new(&source.take(8)?).u64()?;
+    let computed = source.sum();
+    let stored = Reader::new(&source.take(4)?).u32()?;
+    if computed != stored || announced != records || source.left() != 0 {
+        let left = source.left();
+        return Err(CodecError::Invalid(format!(
+            "damaged: crc {computed:#010x}, stored {stored:#010x}; {records} records of {announced}; {left} bytes left"
+        ))
+        .into());
+    }
+    Ok(image)
+}
+
+/// Reads a file in pieces, keeping its checksum.
+struct Source<'f> {
+    file: &'f dyn File,
+    /// Bytes of the file not in `piece` yet begin here.
+    at: u64,
+    len: u64,
+    piece: Vec<u8>,
+    used: usize,
+    crc: Digest,
+}
+
+impl<'f> Source<'f> {
+    fn new(file: &'f dyn File) -> io::Result<Self> {
+        let len = file.len()?;
+        let crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        Ok(Self { file, at: 0, len, piece: Vec::new(), used: 0, crc })
+    }
+
+    fn left(&self) -> u64 {
+        self.len - self.at + (self.piece.len() - self.used) as u64
+    }
+
+    /// The next bytes. A length the file cannot hold is refused before anything is allocated.
+    fn take(&mut self, len: usize) -> Result<Vec<u8>, SnapshotError> {
+        if len as u64 > self.left() {
+            return Err(CodecError::Truncated { wanted: len, left: self.left() as usize }.into());
+        }
+        while self.piece.len() - self.used < len {
+            self.refill(len)?;
+        }
+        let taken = self.piece[self.used..self.used + len].to_vec();
+        self.used += len;
+        self.crc.update(&taken);
+        Ok(taken)
+    }
+
+    fn refill(&mut self, wanted: usize) -> io::Result<()> {
+        self.piece.drain(..self.used);
+        self.used = 0;
+        let more = (wanted.max(PIECE_BYTES) as u64).min(self.len - self.at) as usize;
+        let start = self.piece.len();
+        self.piece.resize(start + more, 0);
+        self.file.read_exact_at(&mut self.piece[start..], self.at)?;
+        self.at += more as u64;
+        Ok(())
+    }
+
+    fn sum(&self) -> u32 {
+        // The algorithm is 32 bits wide; crc-fast answers in 64.
+        self.crc.finalize() as u32
+    }
+}
