@@ -172,7 +172,9 @@ impl Server {
             Ok(proposal) => {
                 Box::pin(async move { Round { waiting, speculation, fate: proposal.outcome().await } })
             }
-            Err(unavailable) => Box::pin(async move { Round { waiting, speculation, fate: Err(unavailable) } }),
+            Err(unavailable) => {
+                Box::pin(async move { Round { waiting, speculation, fate: Err(unavailable) } })
+            }
         }
     }
 

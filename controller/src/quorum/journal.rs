@@ -62,12 +62,19 @@ pub struct Opened {
 impl Journal {
     /// Opens the log in `dir`; entries below `from` were purged and are skipped. A new file is begun once the last
     /// has `segment_bytes` bytes.
-    pub fn open(files: Arc<dyn Files>, dir: &Path, from: u64, segment_bytes: u64) -> Result<Opened, StartError> {
+    pub fn open(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        from: u64,
+        segment_bytes: u64,
+    ) -> Result<Opened, StartError> {
         let mut segments = VecDeque::new();
         let names = files.list(dir).map_err(|source| io_error("list", dir, source))?;
         for name in names.iter().filter_map(|name| name.strip_suffix(SUFFIX)) {
             let first = (name.len() == 20).then(|| name.parse().ok()).flatten();
-            segments.push_back(first.ok_or_else(|| corrupt(dir, 0, format!("{name}{SUFFIX} is no log file's name")))?);
+            segments.push_back(
+                first.ok_or_else(|| corrupt(dir, 0, format!("{name}{SUFFIX} is no log file's name")))?,
+            );
         }
         let (dir, active, places) = (dir.to_owned(), None, VecDeque::new());
         let mut journal = Journal { files, dir, segment_bytes, segments, active, places, first: from };
@@ -204,7 +211,8 @@ impl Journal {
 
     /// Removes every entry at or above `index`.
     pub fn truncate(&mut self, index: u64) -> io::Result<()> {
-        let Some(nth) = index.checked_sub(self.first).map(|nth| nth as usize).filter(|nth| *nth < self.places.len())
+        let Some(nth) =
+            index.checked_sub(self.first).map(|nth| nth as usize).filter(|nth| *nth < self.places.len())
         else {
             return Ok(());
         };
@@ -296,7 +304,11 @@ fn check_header(bytes: &[u8]) -> Result<(), NoFrame> {
     match (&head[..4] == MARK, version) {
         (true, VERSION) if head[6..] == [0; 2] => Ok(()),
         (true, found) if found > VERSION => {
-            Err(NoFrame::Unreadable(crate::record::bytes::CodecError::Unknown { what: "quorum log file", kind: 0, version: found }))
+            Err(NoFrame::Unreadable(crate::record::bytes::CodecError::Unknown {
+                what: "quorum log file",
+                kind: 0,
+                version: found,
+            }))
         }
         _ => Err(NoFrame::Broken("the file has no header of ours".to_owned())),
     }

@@ -4,8 +4,8 @@
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
-    VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, BasicNode};
 
@@ -55,7 +55,11 @@ impl RaftNetwork<TypeConfig> for Connection {
         Err(self.unreachable())
     }
 
-    async fn vote(&mut self, _: VoteRequest<VoterId>, _: RPCOption) -> Result<VoteResponse<VoterId>, RpcError> {
+    async fn vote(
+        &mut self,
+        _: VoteRequest<VoterId>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<VoterId>, RpcError> {
         Err(self.unreachable())
     }
 }

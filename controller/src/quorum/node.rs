@@ -69,14 +69,18 @@ impl Node {
         let id = VoterId::try_from(config.id.0)
             .map_err(|_| StartError::Quorum(format!("{} cannot be a voter's id", config.id)))?;
         let made = config.files.create_dir_all(&config.dir);
-        made.map_err(|source| StartError::Io { what: format!("cannot make {}", config.dir.display()), source })?;
+        made.map_err(|source| StartError::Io {
+            what: format!("cannot make {}", config.dir.display()),
+            source,
+        })?;
         let snapshots = Snapshots::new(config.files.clone(), &config.dir);
         let loaded = snapshots.load()?;
         let log = LogStore::open(config.files, &config.dir, SEGMENT_BYTES)?;
         let reaches = loaded.as_ref().and_then(|(summary, _)| summary.last);
         if log.purged().is_some_and(|purged| reaches.is_none_or(|reaches| reaches < purged)) {
             let (dir, purged) = (config.dir.display(), log.purged());
-            let what = format!("{dir}: the log begins after {purged:?}, the newest snapshot ends at {reaches:?}");
+            let what =
+                format!("{dir}: the log begins after {purged:?}, the newest snapshot ends at {reaches:?}");
             return Err(StartError::Corrupt { what });
         }
         let unsaved = Arc::new(AtomicU64::new(0));
@@ -100,7 +104,11 @@ impl Node {
             .raft
             .with_raft_state(move |state| {
                 let members: Vec<VoterId> = state.membership_state.effective().voter_ids().collect();
-                (!members.is_empty(), members, state.vote_ref().leader_id.node_id == id && state.vote_ref().is_committed())
+                (
+                    !members.is_empty(),
+                    members,
+                    state.vote_ref().leader_id.node_id == id && state.vote_ref().is_committed(),
+                )
             })
             .await
             .map_err(|fatal| quorum(&fatal))?;
@@ -118,7 +126,8 @@ impl Node {
             let leads = seen.current_leader == Some(id) && seen.state.is_leader();
             seen.running_state.is_err() || (leads && applied.is_some() && applied == seen.last_log_index)
         };
-        let seen = self.raft.wait(Some(LEAD_WITHIN)).metrics(ready, "lead").await.map_err(|error| quorum(&error))?;
+        let seen =
+            self.raft.wait(Some(LEAD_WITHIN)).metrics(ready, "lead").await.map_err(|error| quorum(&error))?;
         seen.running_state.map_err(|fatal| quorum(&fatal))
     }
 

@@ -150,7 +150,9 @@ fn unseal<T>(
     };
     let (stored, computed) = (u32::from_be_bytes(*crc), checksum(sealed));
     if stored != computed {
-        return Err(CodecError::Invalid(format!("{what} is damaged: crc {computed:#010x}, stored {stored:#010x}")));
+        return Err(CodecError::Invalid(format!(
+            "{what} is damaged: crc {computed:#010x}, stored {stored:#010x}"
+        )));
     }
     let mut from = Reader::new(sealed);
     from.take(6)?;

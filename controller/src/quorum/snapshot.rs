@@ -76,7 +76,8 @@ impl Snapshots {
 
     /// Reads the newest snapshot and removes what a crash left of others.
     pub fn load(&self) -> Result<Option<(Summary, MetadataImage)>, StartError> {
-        let io_error = |source| StartError::Io { what: format!("cannot read {}", self.dir.display()), source };
+        let io_error =
+            |source| StartError::Io { what: format!("cannot read {}", self.dir.display()), source };
         let names = self.files.list(&self.dir).map_err(io_error)?;
         for name in [BUILDING, RECEIVING].into_iter().filter(|name| names.iter().any(|known| known == name)) {
             self.files.remove(&self.dir.join(name)).map_err(io_error)?;
@@ -85,11 +86,15 @@ impl Snapshots {
         let path = self.dir.join(newest);
         let file = self.files.open(&path, OpenMode::Read).map_err(io_error)?;
         let loaded = read(file.as_ref()).map_err(|error| match error {
-            SnapshotError::Io(source) => StartError::Io { what: format!("cannot read {}", path.display()), source },
+            SnapshotError::Io(source) => {
+                StartError::Io { what: format!("cannot read {}", path.display()), source }
+            }
             SnapshotError::Codec(error) if error.is_unknown() => {
                 StartError::Unknown { what: format!("{}: {error}", path.display()) }
             }
-            SnapshotError::Codec(error) => StartError::Corrupt { what: format!("{}: {error}", path.display()) },
+            SnapshotError::Codec(error) => {
+                StartError::Corrupt { what: format!("{}: {error}", path.display()) }
+            }
         })?;
         self.remove_others(newest).map_err(io_error)?;
         Ok(Some(loaded))

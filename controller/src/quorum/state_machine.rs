@@ -114,10 +114,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: Box<SnapshotFile>,
     ) -> Result<(), StorageError> {
         let installed = self.snapshots.install(snapshot.file().as_ref());
-        let (summary, image) =
-            installed.map_err(|error| StorageIoError::read_snapshot(Some(meta.signature()), AnyError::new(&error)))?;
+        let (summary, image) = installed
+            .map_err(|error| StorageIoError::read_snapshot(Some(meta.signature()), AnyError::new(&error)))?;
         if summary.last != meta.last_log_id || summary.membership != meta.last_membership {
-            let why = AnyError::error(format!("a snapshot of {:?} came as {:?}", summary.last, meta.last_log_id));
+            let why =
+                AnyError::error(format!("a snapshot of {:?} came as {:?}", summary.last, meta.last_log_id));
             return Err(StorageIoError::read_snapshot(Some(meta.signature()), why).into());
         }
         set(&self.saved, summary.clone());
