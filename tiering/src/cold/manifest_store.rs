@@ -8,7 +8,7 @@ use crate::cold::layout::ObjectName;
 use crate::cold::manifest::{Leaf, LeafRef, Manifest, ManifestPointer};
 use crate::cold::marker::{Bucket, ClaimError};
 use crate::cold::memo::Memo;
-use crate::cold::store::StoreError;
+use crate::cold::store_error::StoreError;
 use crate::cold::tier::TierRow;
 use crate::config::LogId;
 use crate::offsets::Offset;

@@ -7,7 +7,8 @@
 //! ```
 
 use crate::cold::layout::{Layout, MARKER};
-use crate::cold::store::{Store, StoreError};
+use crate::cold::store::Store;
+use crate::cold::store_error::StoreError;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -12,11 +12,14 @@ pub mod manifest_store;
 pub mod marker;
 mod memo;
 pub mod object;
+pub mod probe;
 pub mod reader;
 mod remote;
+pub mod requests;
 pub mod s3;
 pub mod scan;
 pub mod store;
+pub mod store_error;
 pub mod tier;
 pub mod url;
 

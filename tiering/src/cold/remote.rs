@@ -11,7 +11,7 @@ use crate::cold::manifest_store::{claim_failed, load_failed};
 use crate::cold::marker::Bucket;
 use crate::cold::memo::Memo;
 use crate::cold::object::{Opened, section_of};
-use crate::cold::store::StoreError;
+use crate::cold::store_error::StoreError;
 use crate::config::LogId;
 use bytes::Bytes;
 use firnline_cache::error::LoadError;

@@ -2,7 +2,9 @@
 //! back-off, errors that say what to do, and a count of every request. Knows keys and bytes, no format.
 //! Invariant: a key is PUT once, by whoever drew its uuid; repeating a PUT writes the same bytes again.
 
+use crate::cold::requests::{Counters, Requests};
 use crate::cold::s3::CredentialChain;
+use crate::cold::store_error::{Operation, StoreError};
 use crate::cold::url::{BucketUrl, S3Options};
 use crate::entropy::Entropy;
 use crate::hot::file::{Files, OsFiles};
@@ -18,7 +20,7 @@ use object_store::{
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Limits of one request and of its repetitions.
@@ -45,109 +47,6 @@ impl Default for StoreLimits {
     }
 }
 
-/// What a request was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Writing an object, or a part of one.
-    Put,
-    /// Reading bytes.
-    Get,
-    /// Asking for an object's length.
-    Head,
-    /// Removing an object.
-    Delete,
-    /// Listing keys.
-    List,
-}
-
-impl Operation {
-    /// As it appears in logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Get => "get",
-            Self::Head => "head",
-            Self::Delete => "delete",
-            Self::List => "list",
-        }
-    }
-}
-
-/// Why the bucket did not do what was asked, after all tries.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The object is not there.
-    #[error("{key} is not in the bucket")]
-    NotFound {
-        /// Its key.
-        key: String,
-    },
-    /// The bucket is not there.
-    #[error("{url} does not exist: create the bucket or correct firn.remote.url ({why})")]
-    NoBucket {
-        /// The bucket.
-        url: String,
-        /// What the store said.
-        why: String,
-    },
-    /// The credentials are missing, wrong, or may not do this.
-    #[error("{url} refuses to {op} {key}: check the credentials and what they may do ({why})", op = .op.name())]
-    Denied {
-        /// The bucket.
-        url: String,
-        /// The request.
-        op: Operation,
-        /// Its key.
-        key: String,
-        /// What the store said.
-        why: String,
-    },
-    /// No answer, an answer that breaks off, or "slow down": later may work.
-    #[error("{url} did not {op} {key} in {attempts} tries: check firn.s3.endpoint and the network ({why})", op = .op.name())]
-    Unreachable {
-        /// The bucket.
-        url: String,
-        /// The request.
-        op: Operation,
-        /// Its key.
-        key: String,
-        /// Tries made.
-        attempts: u32,
-        /// The last failure.
-        why: String,
-    },
-    /// The store understood and will not do it, however often it is asked.
-    #[error("{url} will not {op} {key}: {why}", op = .op.name())]
-    Rejected {
-        /// The bucket.
-        url: String,
-        /// The request.
-        op: Operation,
-        /// Its key.
-        key: String,
-        /// What the store said.
-        why: String,
-    },
-    /// The object ends before the bytes that were asked for.
-    #[error("{key} ends before the bytes that were asked for: {why}")]
-    Short {
-        /// Its key.
-        key: String,
-        /// What came instead.
-        why: String,
-    },
-    /// The object is longer than its reader allows.
-    #[error("{key} has {len} bytes, at most {limit} are read")]
-    TooLong {
-        /// Its key.
-        key: String,
-        /// Its length.
-        len: u64,
-        /// The limit.
-        limit: u64,
-    },
-}
-
 /// Why a store cannot be built from its settings; nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
@@ -167,44 +66,6 @@ pub enum OpenStoreError {
         /// Why.
         why: String,
     },
-}
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        #[derive(Debug, Default)]
-        struct Counters { $($name: AtomicU64),* }
-
-        /// Requests made since the store was opened, every try counted.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-        pub struct Requests { $($(#[$doc])* pub $name: u64),* }
-
-        impl Counters {
-            fn snapshot(&self) -> Requests {
-                Requests { $($name: self.$name.load(Ordering::Relaxed)),* }
-            }
-        }
-    };
-}
-
-counters! {
-    /// PUT of an object or a part.
-    puts,
-    /// GET.
-    gets,
-    /// HEAD.
-    heads,
-    /// DELETE.
-    deletes,
-    /// LIST.
-    lists,
-    /// Tries that failed, whatever came of the request.
-    errors,
-    /// Tries after the first.
-    retries,
-    /// Bytes sent in PUTs that succeeded.
-    bytes_put,
-    /// Bytes received in GETs that succeeded.
-    bytes_got,
 }
 
 /// An object's length and the store's word for its content.
@@ -415,7 +276,7 @@ impl Store {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            self.count(op);
+            self.counters.count(op);
             let failure = match tokio::time::timeout(limit, request()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => self.judge(op, key, attempts, &error),
@@ -432,17 +293,6 @@ impl Store {
 
     fn wait_before(&self, attempts: u32) -> Duration {
         backoff(self.limits.first_wait, self.limits.max_wait, attempts, self.entropy.as_ref())
-    }
-
-    fn count(&self, op: Operation) {
-        let counter = match op {
-            Operation::Put => &self.counters.puts,
-            Operation::Get => &self.counters.gets,
-            Operation::Head => &self.counters.heads,
-            Operation::Delete => &self.counters.deletes,
-            Operation::List => &self.counters.lists,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     fn unreachable(&self, op: Operation, key: &str, attempts: u32, why: String) -> StoreError {
@@ -485,7 +335,7 @@ impl PartUpload<'_> {
         let payload = PutPayload::from_iter(body);
         let len = payload.content_length() as u64;
         let limit = self.store.limits.timeout + Duration::from_secs(len >> 20);
-        self.store.count(Operation::Put);
+        self.store.counters.count(Operation::Put);
         let sent = tokio::time::timeout(limit, self.upload.put_part(payload)).await;
         self.settle(sent.map_err(|_| limit))?;
         self.store.counters.bytes_put.fetch_add(len, Ordering::Relaxed);
@@ -495,14 +345,14 @@ impl PartUpload<'_> {
     /// Makes the object appear. After an error it may have appeared all the same.
     pub async fn complete(mut self) -> Result<(), StoreError> {
         let limit = self.store.limits.timeout * 2;
-        self.store.count(Operation::Put);
+        self.store.counters.count(Operation::Put);
         let done = tokio::time::timeout(limit, self.upload.complete()).await;
         self.settle(done.map_err(|_| limit)).map(drop)
     }
 
     /// Removes the parts. An error is only logged: a lifecycle rule removes what stays.
     pub async fn abort(mut self) {
-        self.store.count(Operation::Delete);
+        self.store.counters.count(Operation::Delete);
         let aborted = tokio::time::timeout(self.store.limits.timeout, self.upload.abort()).await;
         if let Err(error) = self.settle(aborted.map_err(|_| self.store.limits.timeout)) {
             tracing::warn!(key = self.key, %error, "could not remove the parts of a broken upload");
