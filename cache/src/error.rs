@@ -1,4 +1,5 @@
 //! Why a chunk could not be had. Cloned to every waiter of the one load that failed, never cached.
+//! Not whose fault it is, nor whether to try again: the floors above decide that.
 
 /// The outcome of a failed load, as its loader put it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

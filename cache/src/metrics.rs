@@ -1,4 +1,5 @@
 //! What the cache counts. Plain numbers; the floors above give them names.
+//! It names and exports nothing. Invariant: counters only rise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! What a log is told: its opaque id and its settings, already parsed and in range.
 //! Not the names, defaults and ranges users see: those are the broker's table of keys.
 
-use crate::batch::header::{Codec, TimestampType};
+use crate::codec::{Codec, TimestampType};
 use std::fmt;
 use std::sync::Arc;
 

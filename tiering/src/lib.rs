@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod codec;
 pub mod cold;
 pub mod config;
 pub mod entropy;

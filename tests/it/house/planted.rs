@@ -117,6 +117,8 @@ fn a_panic_without_a_reason_is_found() {
     one(&rules::panics_give_reasons(&tree(&[("src/middle/wall.rs", far)])), "wall.rs:6");
     let tests = "#[cfg(test)]\nmod tests { fn f() { x.unwrap(); } }\n#[test]\nfn g() { x.unwrap(); }";
     assert_eq!(rules::panics_give_reasons(&tree(&[("src/middle/wall.rs", tests)])), Vec::<String>::new());
+    let all_tests = "#![cfg(test)]\nfn f() { x.unwrap(); }";
+    assert_eq!(rules::panics_give_reasons(&tree(&[("src/middle/wall.rs", all_tests)])), Vec::<String>::new());
 }
 
 #[test]

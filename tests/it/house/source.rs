@@ -43,6 +43,9 @@ impl Source {
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut reader = Reader::default();
         reader.visit_file(&file);
+        if is_test(&file.attrs) {
+            reader = Reader { test_lines: vec![1..=text.lines().count()], ..Reader::default() };
+        }
         let logic = file.items.iter().filter(|item| !is_plate_item(item)).map(|item| line_of(item.span()));
         let mut source = Source {
             text: text.to_owned(),

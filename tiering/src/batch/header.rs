@@ -15,8 +15,12 @@
 //! leader epoch may be set without touching it. Attributes: bits 0-2 codec, 3 LogAppendTime, 4 transactional,
 //! 5 control, 6 base timestamp is a delete horizon (KIP-534).
 
+use crate::codec::CODEC_MASK;
 use crate::epoch::LeaderEpoch;
 use crate::offsets::Offset;
+
+// The words stand below `config`; readers of batches find them here too.
+pub use crate::codec::{Codec, TimestampType};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;
@@ -27,73 +31,10 @@ pub const CRC_FROM: usize = 21;
 /// The only batch format stored or accepted.
 pub const MAGIC: i8 = 2;
 
-const CODEC_MASK: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
 const DELETE_HORIZON: i16 = 1 << 6;
-
-/// How the records are compressed (attribute bits 0-2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Codec {
-    /// Not at all.
-    #[default]
-    None,
-    /// RFC 1952, possibly several members.
-    Gzip,
-    /// Raw, or in the framing of the Java client.
-    Snappy,
-    /// LZ4 frames.
-    Lz4,
-    /// Zstandard frames (KIP-110).
-    Zstd,
-}
-
-impl Codec {
-    /// The codec with this number; `None` for 5-7, which mean nothing.
-    pub const fn from_bits(bits: i16) -> Option<Codec> {
-        match bits & CODEC_MASK {
-            0 => Some(Codec::None),
-            1 => Some(Codec::Gzip),
-            2 => Some(Codec::Snappy),
-            3 => Some(Codec::Lz4),
-            4 => Some(Codec::Zstd),
-            _ => None,
-        }
-    }
-
-    /// The number in attribute bits 0-2.
-    pub const fn bits(self) -> i16 {
-        match self {
-            Codec::None => 0,
-            Codec::Gzip => 1,
-            Codec::Snappy => 2,
-            Codec::Lz4 => 3,
-            Codec::Zstd => 4,
-        }
-    }
-
-    /// Kafka's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Codec::None => "none",
-            Codec::Gzip => "gzip",
-            Codec::Snappy => "snappy",
-            Codec::Lz4 => "lz4",
-            Codec::Zstd => "zstd",
-        }
-    }
-}
-
-/// Whose clock the timestamps are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum TimestampType {
-    /// The producer's.
-    #[default]
-    CreateTime,
-    /// The broker's at append: every record's timestamp is the batch's max timestamp.
-    LogAppendTime,
-}
 
 /// Why bytes are not a record batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,5 @@
 //! Record batches (Kafka's format, magic 2): read in place, checked, built, opened only when needed.
+//! It knows no log and no file; offsets and epochs are only written where the caller says.
 
 pub mod builder;
 pub mod compress;

@@ -1,4 +1,5 @@
 //! The hot tier: files on local disk.
+//! It knows no bucket and no record's content.
 
 pub mod file;
 pub mod syscall;

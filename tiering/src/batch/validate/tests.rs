@@ -1,4 +1,6 @@
 //! Every reason to refuse a batch, in the order the reasons are looked for.
+//! Each test names its rule; none looks at an error's text.
+#![cfg(test)]
 
 use super::*;
 use crate::batch::builder::BatchBuilder;

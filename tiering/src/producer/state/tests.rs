@@ -1,4 +1,6 @@
 //! The five-batch window against Kafka's rules, and against a model that remembers everything.
+//! Nothing here touches a file: see `snapshot` for the formats.
+#![cfg(test)]
 
 use super::*;
 use crate::batch::builder::BatchBuilder;
