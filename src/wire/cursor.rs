@@ -3,7 +3,7 @@
 //! Its one invariant: a length it hands out lies inside the slice it was made over.
 use std::ops::Range;
 
-use crate::wire::request::WireError;
+use crate::wire::error::WireError;
 
 /// A checked read position.
 #[derive(Debug, Clone)]

@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use crate::wire::api_key::ApiKey;
 use crate::wire::cursor::Cursor;
+use crate::wire::error::WireError;
 use crate::wire::guard::MAX_ELEMENTS;
 use crate::wire::message::StrBytes;
-use crate::wire::request::WireError;
 
 /// How a Fetch names a topic: by name up to version 12, by id from 13 (KIP-516).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,7 @@
 //! [`MAX_ELEMENTS`].
 use crate::wire::api_key::ApiKey;
 use crate::wire::cursor::Cursor;
-use crate::wire::request::WireError;
+use crate::wire::error::WireError;
 use crate::wire::schema::{self, Field, Kind};
 
 /// Most array elements and tags in one request, over all its arrays. An element is decoded into a struct of at most

@@ -10,8 +10,8 @@ use bytes::BytesMut;
 
 use crate::wire::api_key::ApiKey;
 use crate::wire::cursor::Cursor;
+use crate::wire::error::WireError;
 use crate::wire::message::StrBytes;
-use crate::wire::request::WireError;
 
 /// A parsed request header. Header v1, or v2 where the body of that version is flexible (KIP-482).
 #[derive(Debug, Clone, PartialEq, Eq)]

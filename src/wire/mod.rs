@@ -4,6 +4,7 @@
 pub mod api_key;
 pub mod api_versions;
 pub mod cursor;
+pub mod error;
 pub mod fetch;
 pub mod fetch_answer;
 pub mod guard;

@@ -11,8 +11,8 @@ use bytes::BytesMut;
 
 use crate::wire::api_key::ApiKey;
 use crate::wire::cursor::Cursor;
+use crate::wire::error::WireError;
 use crate::wire::guard::MAX_ELEMENTS;
-use crate::wire::request::WireError;
 
 /// A Produce request over its own frame.
 #[derive(Debug)]

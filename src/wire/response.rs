@@ -201,6 +201,9 @@ mod tests {
         let api_key = crate::wire::api_key::ApiKey::Metadata;
         let header = Header { api_key, version: 3, correlation_id: 1, client_id: None };
         let message = MetadataResponse::default().with_cluster_id(Some("x".repeat(40_000).into()));
-        assert!(matches!(encode(&header, &message), Err(EncodeError::Message { what: "Metadata", version: 3, .. })));
+        assert!(matches!(
+            encode(&header, &message),
+            Err(EncodeError::Message { what: "Metadata", version: 3, .. })
+        ));
     }
 }
