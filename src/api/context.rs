@@ -14,9 +14,12 @@ use tokio::sync::watch;
 use crate::api::counters::Counters;
 use crate::api::data::fetch_session::FetchSessions;
 use crate::api::error_code::ErrorCode;
+use crate::api::said_once::SaidOnce;
 use crate::config::broker::BrokerConfig;
+use crate::metadata::producer_ids::ProducerIds;
 use crate::metadata::view::MetadataView;
 use crate::partition::cold_lane::ColdLane;
+use crate::partition::directory::Directory;
 use crate::partition::hosted::HostedPartitions;
 use crate::purgatory::delayed::{Purgatory, WakeBoard};
 use crate::wire::response::{EncodeError, Response};
@@ -48,6 +51,12 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     /// Listeners with the ports that were really bound.
     pub listeners: Vec<Arc<ServedListener>>,
+    /// The log directories in the configuration's order, with the room housekeeping last saw on them.
+    pub directories: Vec<Arc<Directory>>,
+    /// Identities for idempotent producers.
+    pub producer_ids: ProducerIds,
+    /// Clients that were told in the log that transactions are not built yet.
+    pub transactions_refused: SaidOnce,
 }
 
 /// One listener as clients see it.

@@ -1,7 +1,12 @@
 //! API key to handler: one match, nothing else. A handler that is missing here does not exist for clients.
 
+use crate::api::admin::{alter_configs, cluster, describe_configs, log_dirs};
 use crate::api::context::{Answer, Context};
-use crate::api::data::{fetch, leader_epoch, produce};
+use crate::api::data::{fetch, init_producer_id, leader_epoch, produce};
+use crate::api::session::api_versions;
+use crate::api::topics::{
+    create_partitions, create_topics, delete_topics, describe_topic_partitions, metadata,
+};
 use crate::wire::request::{Body, Request};
 
 /// Hands a request to its handler.
@@ -11,6 +16,18 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::Produce(view) => produce::handle(ctx, &header, view),
         Body::Fetch(view) => fetch::handle(ctx, &header, view),
         Body::OffsetForLeaderEpoch(request) => leader_epoch::handle(ctx, &header, request),
+        Body::Metadata(request) => metadata::handle(ctx, &header, request),
+        Body::CreateTopics(request) => create_topics::handle(ctx, &header, request),
+        Body::DeleteTopics(request) => delete_topics::handle(ctx, &header, request),
+        Body::CreatePartitions(request) => create_partitions::handle(ctx, &header, request),
+        Body::DescribeTopicPartitions(request) => describe_topic_partitions::handle(ctx, &header, &request),
+        Body::DescribeConfigs(request) => describe_configs::handle(ctx, &header, &request),
+        Body::IncrementalAlterConfigs(request) => alter_configs::handle(ctx, &header, request),
+        Body::DescribeCluster(request) => cluster::handle(ctx, &header, &request),
+        Body::DescribeLogDirs(request) => log_dirs::handle(ctx, &header, &request),
+        Body::InitProducerId(request) => init_producer_id::handle(ctx, &header, request),
+        Body::ApiVersions(request) => api_versions::handle(ctx, &header, &request),
+        Body::ApiVersionsUnsupported => api_versions::unsupported(&header),
         Body::Refused(response) => Answer::Ready(response),
         _ => Answer::Close(format!("{:?} has no handler yet", header.api_key)),
     }

@@ -140,6 +140,8 @@ pub enum ErrorCode {
     ResourceNotFound = 91,
     /// No topic has this id.
     UnknownTopicId = 100,
+    /// No broker has this id.
+    BrokerIdNotRegistered = 102,
     /// Names and ids mixed in one fetch session.
     FetchSessionTopicId = 106,
     /// The listener is not of the kind asked for.
@@ -163,6 +165,120 @@ impl ErrorCode {
 impl From<ErrorCode> for i16 {
     fn from(code: ErrorCode) -> i16 {
         code.code()
+    }
+}
+
+/// Why one part of a request was not done: the code, and the reason in words where the API has a place for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Kafka's code, never `None`.
+    pub code: ErrorCode,
+    /// The reason in words, for people.
+    pub message: Option<String>,
+}
+
+impl Failure {
+    /// A code with its reason.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Failure {
+        Failure { code, message: Some(message.into()) }
+    }
+
+    /// One of our errors, with its own words.
+    pub fn of<E: std::fmt::Display>(error: &E) -> Failure
+    where
+        for<'a> ErrorCode: From<&'a E>,
+    {
+        Failure::new(ErrorCode::from(error), error.to_string())
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Failure {
+        Failure { code, message: None }
+    }
+}
+
+/// Administration: what the controller and the table of configuration keys refuse.
+mod admin {
+    use firnline_controller::error::{
+        AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+        Unavailable,
+    };
+
+    use super::ErrorCode;
+    use crate::config::error::ConfigError;
+
+    impl From<&Unavailable> for ErrorCode {
+        /// Worth another try. NOT_CONTROLLER never leaves a broker's listener.
+        fn from(_: &Unavailable) -> ErrorCode {
+            ErrorCode::RequestTimedOut
+        }
+    }
+
+    impl From<&CreateTopicError> for ErrorCode {
+        fn from(error: &CreateTopicError) -> ErrorCode {
+            match error {
+                CreateTopicError::Exists { .. } => ErrorCode::TopicAlreadyExists,
+                CreateTopicError::InvalidName(_) | CreateTopicError::Collides { .. } => {
+                    ErrorCode::InvalidTopic
+                }
+                CreateTopicError::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+                CreateTopicError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+                CreateTopicError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+                CreateTopicError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+                CreateTopicError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+                CreateTopicError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&DeleteTopicError> for ErrorCode {
+        fn from(error: &DeleteTopicError) -> ErrorCode {
+            match error {
+                DeleteTopicError::UnknownTopic(_) => ErrorCode::UnknownTopicId,
+                DeleteTopicError::Duplicate(_) => ErrorCode::InvalidRequest,
+                DeleteTopicError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&CreatePartitionsError> for ErrorCode {
+        fn from(error: &CreatePartitionsError) -> ErrorCode {
+            match error {
+                CreatePartitionsError::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+                CreatePartitionsError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+                CreatePartitionsError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+                CreatePartitionsError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+                CreatePartitionsError::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+                CreatePartitionsError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&AlterConfigsError> for ErrorCode {
+        fn from(error: &AlterConfigsError) -> ErrorCode {
+            match error {
+                AlterConfigsError::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+                AlterConfigsError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+                AlterConfigsError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&AllocateError> for ErrorCode {
+        fn from(error: &AllocateError) -> ErrorCode {
+            match error {
+                // Clients ask again on this one, as they do while Kafka's coordinator loads.
+                AllocateError::Unavailable(_) => ErrorCode::CoordinatorLoadInProgress,
+                AllocateError::Exhausted => ErrorCode::PolicyViolation,
+            }
+        }
+    }
+
+    impl From<&ConfigError> for ErrorCode {
+        fn from(_: &ConfigError) -> ErrorCode {
+            ErrorCode::InvalidConfig
+        }
     }
 }
 

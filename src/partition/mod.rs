@@ -2,6 +2,7 @@
 //! They speak batches and offsets, never requests: nothing of wire or api is known here.
 
 pub mod cold_lane;
+pub mod directory;
 pub mod hosted;
 pub mod leader;
 pub mod read;

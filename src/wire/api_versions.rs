@@ -6,7 +6,7 @@ use kafka_protocol::messages::api_versions_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::wire::api_key::TABLE;
+use crate::wire::api_key::{ApiKey, TABLE};
 
 /// A feature of this cluster (KIP-584).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,16 @@ pub fn answer(version: i16, error: i16, features: &[Feature], epoch: i64) -> Api
         .with_finalized_features(finalized.collect())
 }
 
+/// The answer to a version we do not speak: this API's own versions, for the client to choose from (KIP-511).
+pub fn unsupported(error: i16) -> ApiVersionsResponse {
+    let api = ApiKey::ApiVersions.api();
+    let own = ApiVersion::default()
+        .with_api_key(api.key.code())
+        .with_min_version(api.min)
+        .with_max_version(api.max);
+    ApiVersionsResponse::default().with_error_code(error).with_api_keys(vec![own])
+}
+
 /// Whether a client's name or version may stand in logs and metrics:
 /// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?` (KIP-511).
 pub fn names_a_client(text: &str) -> bool {
@@ -67,7 +77,6 @@ pub fn names_a_client(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::api_key::ApiKey;
     use crate::wire::header::Header;
     use crate::wire::message::Decodable;
     use crate::wire::response::{Piece, encode_in};

@@ -1,0 +1,122 @@
+//! IncrementalAlterConfigs: set, delete, append to, subtract from a resource's configuration, all or nothing.
+//! Not here: what keys and values are allowed (the table's), or storing them (the controller's).
+//! Invariant: one result per resource named.
+use std::collections::{BTreeMap, BTreeSet};
+
+use firnline_controller::record::kinds::Resource;
+
+use crate::api::admin::resource;
+use crate::api::context::{Answer, Context};
+use crate::api::error_code::{ErrorCode, Failure};
+use crate::api::topics::create_topics::wait_until_usable;
+use crate::config::alter::{self, Alteration, Op};
+use crate::config::settings::Settings;
+use crate::metadata::settings;
+use crate::metadata::view::MetadataView;
+use crate::wire::header::Header;
+use crate::wire::message::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use crate::wire::message::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use crate::wire::message::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, StrBytes};
+use crate::wire::response::encode;
+
+/// How long an answer waits for this broker to act on the change, milliseconds. The request names no time.
+const ACTED_ON_MS: i32 = 5_000;
+
+/// Values to store; `None` removes one.
+type Changes = Vec<(String, Option<String>)>;
+
+/// Handles one IncrementalAlterConfigs request.
+pub fn handle(ctx: &Context, header: &Header, request: IncrementalAlterConfigsRequest) -> Answer {
+    let (ctx, header) = (ctx.clone(), header.clone());
+    Answer::Later(Box::pin(async move {
+        let (view, mut changed) = (ctx.metadata(), false);
+        let settings = settings::in_force(&ctx.shared.config, &view);
+        let mut responses = Vec::new();
+        for (asked, planned) in plan(&view, &settings, &request.resources) {
+            let outcome = match planned {
+                Ok((resource, changes)) if !request.validate_only && !changes.is_empty() => {
+                    changed = true;
+                    let altered = ctx.shared.controller.alter_configs(resource, changes).await;
+                    altered.map_err(|error| Failure::of(&error))
+                }
+                Ok(_) => Ok(()),
+                Err(failure) => Err(failure),
+            };
+            responses.push(result(asked, outcome));
+        }
+        if changed {
+            wait_until_usable(&ctx, ACTED_ON_MS).await;
+        }
+        encode(&header, &IncrementalAlterConfigsResponse::default().with_responses(responses)).into()
+    }))
+}
+
+/// What to store for each resource, or why not, once per resource in the request's order.
+fn plan<'a>(
+    view: &MetadataView,
+    settings: &Settings,
+    asked: &'a [AlterConfigsResource],
+) -> Vec<(&'a AlterConfigsResource, Result<(Resource, Changes), Failure>)> {
+    let key = |asked: &'a AlterConfigsResource| (asked.resource_type, asked.resource_name.as_str());
+    let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+    for resource in asked {
+        *times.entry(key(resource)).or_default() += 1;
+    }
+    let mut plan = Vec::with_capacity(times.len());
+    for resource in asked {
+        let planned = match times.remove(&key(resource)) {
+            None => continue,
+            Some(1) => changes(view, settings, resource),
+            Some(_) => Err(Failure::new(ErrorCode::InvalidRequest, "the request names this resource twice")),
+        };
+        plan.push((resource, planned));
+    }
+    plan
+}
+
+fn changes(
+    view: &MetadataView,
+    settings: &Settings,
+    asked: &AlterConfigsResource,
+) -> Result<(Resource, Changes), Failure> {
+    let resource = resource::named(view, asked.resource_type, &asked.resource_name)?;
+    let ops = alterations(&asked.configs)?;
+    let current = view.overrides(resource);
+    let changes = match resource {
+        Resource::Topic(_) => alter::topic(settings, &asked.resource_name, &current, &ops),
+        Resource::Broker(_) | Resource::BrokerDefault => alter::broker(settings, &current, &ops),
+    };
+    changes.map(|changes| (resource, changes)).map_err(|error| Failure::of(&error))
+}
+
+fn alterations(asked: &[AlterableConfig]) -> Result<Vec<Alteration>, Failure> {
+    let invalid = |why: String| Failure::new(ErrorCode::InvalidRequest, why);
+    let mut seen = BTreeSet::new();
+    let mut ops = Vec::with_capacity(asked.len());
+    for config in asked {
+        let name = config.name.to_string();
+        let number = config.config_operation;
+        let op =
+            Op::from_wire(number).ok_or_else(|| invalid(format!("no operation has the number {number}")))?;
+        if !seen.insert(config.name.as_str()) {
+            return Err(invalid(format!("the request names {name} twice")));
+        }
+        if config.value.is_none() && op != Op::Delete {
+            return Err(invalid(format!("{name} has no value")));
+        }
+        ops.push(Alteration { name, op, value: config.value.as_ref().map(|value| value.to_string()) });
+    }
+    Ok(ops)
+}
+
+fn result(asked: &AlterConfigsResource, outcome: Result<(), Failure>) -> AlterConfigsResourceResponse {
+    let result = AlterConfigsResourceResponse::default()
+        .with_resource_type(asked.resource_type)
+        .with_resource_name(asked.resource_name.clone());
+    match outcome {
+        Ok(()) => result,
+        Err(failure) => result
+            .with_error_code(failure.code.code())
+            .with_error_message(failure.message.map(StrBytes::from_string)),
+    }
+}

@@ -1,0 +1,114 @@
+//! DescribeTopicPartitions (KIP-966): topics by name, page by page. Not here: who leads what.
+//! Invariant: following `next_cursor` shows every partition of every topic asked for exactly once.
+use std::collections::BTreeSet;
+
+use firnline_controller::decide::names;
+use firnline_controller::image::topics::Topic;
+
+use crate::api::authorized;
+use crate::api::context::{Answer, Context};
+use crate::api::error_code::ErrorCode;
+use crate::api::topics::partition_row::Reachable;
+use crate::api::topics::topic_name;
+use crate::metadata::view::MetadataView;
+use crate::wire::header::Header;
+use crate::wire::message::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use crate::wire::message::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, StrBytes, TopicName,
+};
+use crate::wire::response::encode;
+
+/// Partitions on one page, at most (Kafka's default of `max.request.partition.size.limit`).
+const PAGE_MAX: i32 = 2000;
+
+/// Handles one DescribeTopicPartitions request.
+pub fn handle(ctx: &Context, header: &Header, request: &DescribeTopicPartitionsRequest) -> Answer {
+    encode(header, &page(&ctx.metadata(), &ctx.peer.listener.name, request)).into()
+}
+
+fn page(
+    view: &MetadataView,
+    listener: &str,
+    request: &DescribeTopicPartitionsRequest,
+) -> DescribeTopicPartitionsResponse {
+    let reachable = Reachable::by(view, listener);
+    let (from, first) = match &request.cursor {
+        Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index.max(0)),
+        None => ("", 0),
+    };
+    let all: BTreeSet<&str> = match request.topics.as_slice() {
+        [] => view.image().topics.iter().map(|topic| &*topic.name).collect(),
+        topics => topics.iter().map(|topic| topic.name.as_str()).collect(),
+    };
+    let mut room = request.response_partition_limit.clamp(1, PAGE_MAX);
+    let mut response = DescribeTopicPartitionsResponse::default();
+    for name in all.range(from..) {
+        let start = if *name == from { first } else { 0 };
+        let Some(topic) = view.topic(name) else {
+            response.topics.push(unknown(name));
+            continue;
+        };
+        if room == 0 {
+            response.next_cursor = Some(cursor(name, start));
+            break;
+        }
+        let described = known(topic, &reachable, start, room);
+        let (shown, total) = (described.partitions.len() as i32, topic.partition_count());
+        response.topics.push(described);
+        room -= shown;
+        if start + shown < total {
+            response.next_cursor = Some(cursor(name, start + shown));
+            break;
+        }
+    }
+    response
+}
+
+fn cursor(name: &str, index: i32) -> Cursor {
+    Cursor::default().with_topic_name(named_as(name)).with_partition_index(index)
+}
+
+fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
+    let code = match names::illegal(name) {
+        Some(_) => ErrorCode::InvalidTopic,
+        None => ErrorCode::UnknownTopicOrPartition,
+    };
+    DescribeTopicPartitionsResponseTopic::default()
+        .with_error_code(code.code())
+        .with_name(Some(named_as(name)))
+        .with_is_internal(topic_name::internal(name))
+}
+
+fn known(
+    topic: &Topic,
+    reachable: &Reachable,
+    start: i32,
+    room: i32,
+) -> DescribeTopicPartitionsResponseTopic {
+    let rows = topic.partitions.iter().zip(0..).skip(start as usize).take(room as usize);
+    let partitions = rows.map(|(partition, index)| {
+        let row = reachable.row(partition);
+        DescribeTopicPartitionsResponsePartition::default()
+            .with_error_code(row.error.code())
+            .with_partition_index(index)
+            .with_leader_id(row.leader)
+            .with_leader_epoch(row.leader_epoch)
+            .with_replica_nodes(row.replicas)
+            .with_isr_nodes(row.in_sync)
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
+            .with_offline_replicas(row.offline)
+    });
+    DescribeTopicPartitionsResponseTopic::default()
+        .with_name(Some(named_as(&topic.name)))
+        .with_topic_id(topic.id.0)
+        .with_is_internal(topic_name::internal(&topic.name))
+        .with_topic_authorized_operations(authorized::TOPIC)
+        .with_partitions(partitions.collect())
+}
+
+fn named_as(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}

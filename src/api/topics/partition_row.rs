@@ -1,0 +1,65 @@
+//! The columns of a partition that Metadata and DescribeTopicPartitions share: leader, replicas, who is offline.
+//! Not a message. Invariant: a leader that is named can be reached by the listener the request came by.
+use std::collections::BTreeSet;
+
+use firnline_controller::record::kinds::Partition;
+
+use crate::api::error_code::ErrorCode;
+use crate::metadata::view::{BrokerAddress, MetadataView};
+use crate::wire::message::BrokerId;
+
+/// Live brokers, as clients of one listener see them.
+#[derive(Debug, Clone)]
+pub struct Reachable {
+    /// In order of their ids.
+    pub brokers: Vec<BrokerAddress>,
+    with_listener: BTreeSet<i32>,
+    live: BTreeSet<i32>,
+}
+
+/// A partition, ready to be put into a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionRow {
+    /// Why there is no leader to name.
+    pub error: ErrorCode,
+    /// The leader, -1 when none can be named.
+    pub leader: BrokerId,
+    /// Leader epoch.
+    pub leader_epoch: i32,
+    /// In order of preference.
+    pub replicas: Vec<BrokerId>,
+    /// In sync.
+    pub in_sync: Vec<BrokerId>,
+    /// Replicas whose broker is not live.
+    pub offline: Vec<BrokerId>,
+}
+
+impl Reachable {
+    /// The brokers of `view` by `listener`.
+    pub fn by(view: &MetadataView, listener: &str) -> Reachable {
+        let brokers = view.brokers(listener);
+        let with_listener = brokers.iter().map(|broker| broker.id).collect();
+        let live = view.image().brokers.live().map(|broker| broker.id.0).collect();
+        Reachable { brokers, with_listener, live }
+    }
+
+    /// A partition's columns.
+    pub fn row(&self, partition: &Partition) -> PartitionRow {
+        let (error, leader) = match partition.leader {
+            None => (ErrorCode::LeaderNotAvailable, -1),
+            Some(id) if !self.live.contains(&id.0) => (ErrorCode::LeaderNotAvailable, -1),
+            Some(id) if !self.with_listener.contains(&id.0) => (ErrorCode::ListenerNotFound, -1),
+            Some(id) => (ErrorCode::None, id.0),
+        };
+        let ids = |ids: &[firnline_controller::id::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
+        let offline = partition.replicas.iter().filter(|id| !self.live.contains(&id.0));
+        PartitionRow {
+            error,
+            leader: BrokerId(leader),
+            leader_epoch: partition.leader_epoch.0,
+            replicas: ids(&partition.replicas),
+            in_sync: ids(&partition.isr),
+            offline: offline.map(|id| BrokerId(id.0)).collect(),
+        }
+    }
+}
