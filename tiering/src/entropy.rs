@@ -1,5 +1,5 @@
 //! The door to randomness: object names, uuids and jitter come through [`Entropy`], so that a seed can replay them.
-//! It is not a source of secrets' policy: who needs a key asks for bytes and decides how many.
+//! It decides nothing about secrets: who needs a key asks for bytes and says how many.
 
 use std::fmt::Debug;
 use uuid::Uuid;

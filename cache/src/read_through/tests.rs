@@ -186,6 +186,27 @@ async fn memory_stays_within_its_budget() {
 }
 
 #[tokio::test]
+async fn a_cache_without_any_budget_still_answers() {
+    let cache = memory_only(0);
+    for chunk in [1, 2, 1, 2] {
+        assert_eq!(get(&cache, chunk).await, Ok(bytes_of(chunk)));
+    }
+    assert!(cache.metrics().loads >= 2);
+}
+
+#[test]
+fn loads_run_on_the_cold_runtime_not_on_the_one_that_asks() {
+    let cold =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("cold").build().unwrap();
+    let serving = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let config = CacheConfig { memory_bytes: 64 * MIB, disk_bytes: 0, disk_dir: None };
+    let cache = ReadThrough::new(config, cold.handle().clone());
+    let load = || async { Ok(Bytes::from(std::thread::current().name().unwrap_or("?").to_owned())) };
+    let answer = serving.block_on(cache.get(key(1), Check::of(b"cold"), load));
+    assert_eq!(answer, Ok(Bytes::from("cold")));
+}
+
+#[tokio::test]
 async fn the_second_load_enters_the_disk_tier_and_the_third_get_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     let cache = on_disk(dir.path());
