@@ -1,7 +1,14 @@
-//! The hot tier: files on local disk.
+//! The hot tier: files on local disk, in Kafka's format.
 //! It knows no bucket and no record's content.
 
+pub mod checkpoint;
+pub mod dir;
 pub mod file;
+pub mod index;
+pub mod recovery;
+pub mod segment;
+pub mod segments;
 pub mod syscall;
+pub mod tail;
 
 pub use file::{DirLock, File, Files, OpenMode, OsFiles, Space};

@@ -3,8 +3,11 @@
 pub mod append;
 pub mod directory;
 pub mod housekeeping;
+mod load;
 pub mod open;
+pub mod producers;
 pub mod read;
+pub mod recode;
 pub mod sealed;
 pub mod time;
 pub mod truncate;

@@ -1,7 +1,10 @@
 //! Reading: which bytes of which local file answer a fetch. It reads headers, never the records themselves, and
 //! takes no lock an append holds. Invariant: a slice is whole batches, all of them below the reader's bound.
 
+use crate::hot::dir::Kind;
 use crate::hot::file::File;
+use crate::hot::segment::{Located, Segment, SegmentError};
+use crate::hot::segments::Segments;
 use crate::log::unified::Log;
 use crate::offsets::Offset;
 use std::sync::Arc;
@@ -61,6 +64,9 @@ pub enum ReadError {
     },
 }
 
+/// Times a read starts over because the segment it was in has gone.
+const TRIES: usize = 8;
+
 impl Log {
     /// Finds at most `max_bytes` of whole batches, the first holding `from`, all below `bound` (the first offset
     /// this reader may not see: high watermark or last stable offset).
@@ -68,11 +74,107 @@ impl Log {
     /// A first batch larger than `max_bytes` is answered whole if `min_one`, else the answer is [`Read::Empty`].
     pub fn read(
         &self,
-        _from: Offset,
-        _max_bytes: u64,
-        _bound: Offset,
-        _min_one: bool,
+        from: Offset,
+        max_bytes: u64,
+        bound: Offset,
+        min_one: bool,
     ) -> Result<Read, ReadError> {
-        todo!()
+        self.on_segments(|segments| self.read_in(segments, from, max_bytes, bound, min_one))
     }
+
+    /// Answers from one list of segments; once more if it failed because retention took a file in between.
+    pub(super) fn on_segments<T>(
+        &self,
+        answer: impl Fn(&Segments) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        for _ in 1..TRIES {
+            let segments = self.segments.load_full();
+            let result = answer(&segments);
+            if result.is_ok() || Arc::ptr_eq(&segments, &self.segments.load()) {
+                return result;
+            }
+        }
+        answer(&self.segments.load())
+    }
+
+    fn read_in(
+        &self,
+        segments: &Segments,
+        from: Offset,
+        max_bytes: u64,
+        bound: Offset,
+        min_one: bool,
+    ) -> Result<Read, ReadError> {
+        let (log_start, end) = (self.log_start(), segments.end());
+        if from < log_start || from > end {
+            return Err(ReadError::OutOfRange { asked: from, log_start, end });
+        }
+        if from < segments.start() {
+            return Ok(Read::Cold);
+        }
+        if from >= bound {
+            return Ok(Read::Empty);
+        }
+        // The offset may lie in a segment whose last records were compacted away: then the next one answers.
+        for segment in &segments.all()[segments.find(from)..] {
+            let broken = |error| ReadError::of(segment, error);
+            if let Some(first) = segment.locate(from).map_err(broken)? {
+                let slice = slice(segment, &first, max_bytes, bound, min_one).map_err(broken)?;
+                return Ok(slice.map_or(Read::Empty, Read::Hot));
+            }
+        }
+        Ok(Read::Empty)
+    }
+}
+
+impl ReadError {
+    pub(super) fn of(segment: &Segment, error: SegmentError) -> ReadError {
+        let path = segment.path(Kind::Log);
+        match error {
+            SegmentError::Io(error) => {
+                ReadError::Storage { what: format!("read {}: {error}", path.display()).into() }
+            }
+            SegmentError::Batch { position, fault } => ReadError::Corrupt {
+                what: path.display().to_string().into(),
+                position,
+                why: fault.to_string().into(),
+            },
+        }
+    }
+}
+
+/// Whole batches of one segment from `first` on: below `bound`, at most `max_bytes`.
+fn slice(
+    segment: &Arc<Segment>,
+    first: &Located,
+    max_bytes: u64,
+    bound: Offset,
+    min_one: bool,
+) -> Result<Option<Slice>, SegmentError> {
+    let (end, bytes) = segment.tip();
+    let limit = if bound >= end {
+        bytes
+    } else {
+        // The first batch that reaches past the bound is the first that may not be seen.
+        segment.locate(bound.max(segment.base()))?.map_or(bytes, |hidden| hidden.position.min(bytes))
+    };
+    if first.next > bound || limit <= first.position {
+        return Ok(None);
+    }
+    let mut stop = limit;
+    if limit - first.position > max_bytes {
+        let (border, next) = segment.border_below(first.position, first.position + max_bytes)?;
+        let fits = border > first.position;
+        if !fits && !min_one {
+            return Ok(None);
+        }
+        let after = if fits { next } else { Some(first.next) };
+        stop = if fits { border } else { first.position + first.size };
+        // A reader in the past comes back for what follows; one at the tail is served by the ring.
+        if let Some(after) = after {
+            segment.mark(after, stop);
+        }
+    }
+    let (file, at, len) = (segment.file().clone(), first.position, stop - first.position);
+    Ok(Some(Slice { file, at, len, first: first.base }))
 }

@@ -1,11 +1,20 @@
 //! Cutting a log at either end: after failover, at its start, or what the bucket holds already.
-//! Never on a serving core. Invariant: lineage, indexes and producers are cut together with the bytes.
+//! Never on a serving core. Invariant: lineage, indexes and producers are cut together with the bytes, and a file
+//! that lost its end is never written again (a reader may still hold its pages): a new segment goes on.
 
 use crate::epoch::Lineage;
-use crate::log::unified::Log;
+use crate::hot::dir::Kind;
+use crate::hot::recovery::{Depth, Scanned, scan};
+use crate::hot::segment::{Segment, SegmentError};
+use crate::hot::segments::Segments;
+use crate::log::producers::{Snapshot, rebuild, remove_snapshot, snapshots};
+use crate::log::unified::{Chores, Log, Writer};
 use crate::offsets::Offset;
+use crate::producer::snapshot::decode_producers;
+use crate::producer::state::ProducerTable;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Why a log was not cut.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -18,13 +27,13 @@ pub enum CutError {
         /// The log's end.
         end: Offset,
     },
-    /// Below the start of the local log.
-    #[error("offset {asked} is below the local start {local_start}")]
-    BelowStart {
+    /// Below what must stay: the log start, the local start, or the bucket's committed end (D4).
+    #[error("offset {asked} is below {floor}, which must stay")]
+    BelowFloor {
         /// What was asked for.
         asked: Offset,
-        /// The local start.
-        local_start: Offset,
+        /// The lowest offset the log may be cut to.
+        floor: Offset,
     },
     /// The disk failed and the log is offline.
     #[error("storage failed: {what}")]
@@ -35,31 +44,197 @@ pub enum CutError {
 }
 
 impl Log {
-    /// Removes everything at and above `to`, which may lie inside a batch: that batch goes whole. Save the
-    /// directory's recovery points before the next append.
-    pub fn truncate(&self, _to: Offset) -> Result<(), CutError> {
-        todo!()
+    /// Removes everything at and above `to`, which may lie inside a batch: that batch goes whole. At or above the
+    /// end it is a no-op. Save the directory's recovery points before the next append.
+    pub fn truncate(&self, to: Offset) -> Result<(), CutError> {
+        let mut chores = self.chores.lock();
+        let mut writer = self.writer.lock();
+        let segments = self.segments.load_full();
+        if to >= segments.end() {
+            return Ok(());
+        }
+        self.check_floor(to, self.log_start().max(segments.start()))?;
+        self.truncate_locked(&mut chores, &mut writer, &segments, to).map_err(|error| self.broken(&error))
     }
 
-    /// Drops everything and starts empty at `at` (a tiered follower or leader that lost its local log).
-    pub fn restart_at(&self, _at: Offset) -> Result<(), CutError> {
-        todo!()
+    /// Drops everything local and starts empty at `at`: for a log that lost touch with the bucket (D4).
+    pub fn restart_at(&self, at: Offset) -> Result<(), CutError> {
+        let mut chores = self.chores.lock();
+        let mut writer = self.writer.lock();
+        self.check_floor(at, self.log_start())?;
+        self.start_over(&mut chores, &mut writer, at).map_err(|error| self.broken(&error.into()))
     }
 
     /// Takes over lineage and producer window (`.producers` bytes) from the bucket, after the log started empty at
-    /// the remote end.
-    pub fn restore(&self, _lineage: Lineage, _producers: Option<&[u8]>) -> io::Result<()> {
-        todo!()
+    /// the remote end. Errors if the window is damaged or the log is not empty; nothing changed then.
+    pub fn restore(&self, lineage: Lineage, producers: Option<&[u8]>) -> io::Result<()> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let mut table = ProducerTable::new();
+        if let Some(bytes) = producers {
+            let (_, states) = decode_producers(bytes).map_err(|fault| invalid(fault.to_string()))?;
+            let now_ms = self.clock.now_ms();
+            states.into_iter().for_each(|state| table.load(state, now_ms));
+        }
+        let mut chores = self.chores.lock();
+        let mut writer = self.writer.lock();
+        let segments = self.segments.load_full();
+        if segments.all().len() > 1 || !segments.active().is_empty() {
+            return Err(invalid(format!("{}: only an empty log takes over state", self.id)));
+        }
+        let snapshot = Snapshot::of(&table, segments.end());
+        self.note_undecided(&table);
+        writer.producers = table;
+        self.lineage.store(Arc::new(lineage));
+        self.save_lineage(&mut chores)?;
+        snapshot.write(&*self.files, &self.dir)
     }
 
     /// Moves the log start up to `to` (it may lie inside a batch); segments wholly below go. Lower is a no-op (I7).
-    pub fn advance_log_start(&self, _to: Offset) -> Result<(), CutError> {
-        todo!()
+    pub fn advance_log_start(&self, to: Offset) -> Result<(), CutError> {
+        let mut chores = self.chores.lock();
+        let end = self.segments.load().end();
+        if to > end {
+            return Err(CutError::AboveEnd { asked: to, end });
+        }
+        let before = self.log_start.fetch_max(to.0, Ordering::AcqRel);
+        if before >= to.0 {
+            return Ok(());
+        }
+        self.change_lineage(|lineage| lineage.truncate_before(to));
+        self.drop_front(&mut chores, to)
     }
 
-    /// Removes local segments that end at or below `below`; the bucket answers for them from now on.
-    /// Panics if `below` is above the tier's committed end (I15).
-    pub fn release_local(&self, _below: Offset) -> Result<(), CutError> {
-        todo!()
+    /// Removes local segments that end at or below `below`; the bucket answers for them from now on. The active
+    /// one stays. Panics if `below` is above the tier's committed end (I15).
+    pub fn release_local(&self, below: Offset) -> Result<(), CutError> {
+        let covered = self.tier.load().as_ref().map_or(Offset::ZERO, |row| row.end);
+        assert!(below <= covered, "{}: local bytes below {below} go, the bucket ends at {covered}", self.id);
+        let mut chores = self.chores.lock();
+        self.drop_front(&mut chores, below)
+    }
+
+    /// Readers lose sight of the segments first; those that hold one go on reading it.
+    fn drop_front(&self, chores: &mut Chores, below: Offset) -> Result<(), CutError> {
+        let (gone, _) = self.segments.load().split_front(below);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        // What the segments told about producers has to outlive them.
+        self.write_snapshots().map_err(|error| self.broken(&error.into()))?;
+        // A core may seal a segment meanwhile, so the list is taken as it is then.
+        self.segments.rcu(|now| Arc::new(now.split_front(below).1));
+        self.discard(chores, &gone).map_err(|error| self.broken(&error.into()))
+    }
+
+    fn truncate_locked(
+        &self,
+        chores: &mut Chores,
+        writer: &mut Writer,
+        segments: &Segments,
+        to: Offset,
+    ) -> Result<(), SegmentError> {
+        let (at, cut) = find_cut(segments, to)?;
+        // The log start may lie inside the batch that goes; it never falls (I7).
+        let end = cut.map_or(segments.all()[at].base(), |(_, end)| end).max(self.log_start()).min(to);
+        self.forget_above(writer, end)?;
+        let mut kept = segments.all()[..at].to_vec();
+        // Newest first, so that a crash in between leaves a log without a hole.
+        let keep = at + usize::from(cut.is_some());
+        let mut dropped = segments.all()[keep..].to_vec();
+        dropped.reverse();
+        if keep == 0 {
+            // What stood below the local start is in the snapshot there.
+            let producers = rebuild(&*self.files, &self.dir, segments, end, self.clock.now_ms())?;
+            self.start_over(chores, writer, end)?;
+            self.adopt(writer, producers, end);
+            return Ok(());
+        }
+        self.discard(chores, &dropped)?;
+        if let Some((position, _)) = cut {
+            kept.push(Arc::new(self.shortened(&segments.all()[at], position)?));
+        }
+        kept.push(Arc::new(Segment::create(&self.files, &self.dir, end)?));
+        self.segments.store(Arc::new(Segments::new(kept)));
+        self.files.sync_dir(&self.dir)?;
+        self.change_lineage(|lineage| lineage.truncate_from(end));
+        self.save_lineage(chores)?;
+        let now = self.segments.load_full();
+        let producers = rebuild(&*self.files, &self.dir, &now, end, self.clock.now_ms())?;
+        self.adopt(writer, producers, end);
+        self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn adopt(&self, writer: &mut Writer, producers: ProducerTable, end: Offset) {
+        self.note_undecided(&producers);
+        writer.snapshots.push(Snapshot::of(&producers, end));
+        writer.producers = producers;
+    }
+
+    /// The segment without the bytes from `position` on; sealed from now on, its indexes made anew.
+    fn shortened(&self, segment: &Segment, position: u64) -> io::Result<Segment> {
+        segment.file().truncate(position)?;
+        let interval = self.config.load().index_interval_bytes;
+        let Scanned { opened, .. } =
+            scan(&**segment.file(), segment.base(), Depth::Headers, interval, |_| {})?;
+        for kind in [Kind::OffsetIndex, Kind::TimeIndex] {
+            match self.files.remove(&segment.path(kind)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let file = segment.file().clone();
+        Ok(Segment::opened(&self.files, &self.dir, segment.base(), file, opened))
+    }
+
+    /// Snapshots of what is cut off would bring it back.
+    fn forget_above(&self, writer: &mut Writer, end: Offset) -> io::Result<()> {
+        writer.snapshots.retain(|snapshot| snapshot.at <= end);
+        for at in snapshots(&*self.files, &self.dir)?.into_iter().filter(|at| *at > end) {
+            remove_snapshot(&*self.files, &self.dir, at)?;
+        }
+        Ok(())
+    }
+
+    fn start_over(&self, chores: &mut Chores, writer: &mut Writer, at: Offset) -> io::Result<()> {
+        for snapshot in snapshots(&*self.files, &self.dir)? {
+            remove_snapshot(&*self.files, &self.dir, snapshot)?;
+        }
+        let mut dropped = self.segments.load().all().to_vec();
+        dropped.reverse();
+        self.discard(chores, &dropped)?;
+        let fresh = Arc::new(Segment::create(&self.files, &self.dir, at)?);
+        self.segments.store(Arc::new(Segments::new(vec![fresh])));
+        self.files.sync_dir(&self.dir)?;
+        *writer = Writer::default();
+        self.note_undecided(&writer.producers);
+        self.change_lineage(|lineage| lineage.truncate_from(at));
+        self.save_lineage(chores)?;
+        self.recovery_point.store(at.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn check_floor(&self, asked: Offset, start: Offset) -> Result<(), CutError> {
+        let covered = self.tier.load().as_ref().map_or(Offset::ZERO, |row| row.end);
+        let floor = start.max(covered);
+        if asked < floor { Err(CutError::BelowFloor { asked, floor }) } else { Ok(()) }
+    }
+
+    fn broken(&self, error: &SegmentError) -> CutError {
+        let error = io::Error::other(error.to_string());
+        CutError::Storage { what: self.fail("cut", &error) }
+    }
+}
+
+/// The segment the cut goes through, and the byte and offset of the first batch that goes; without these the
+/// whole segment goes.
+fn find_cut(segments: &Segments, to: Offset) -> Result<(usize, Option<(u64, Offset)>), SegmentError> {
+    let at = segments.find(to);
+    let segment = &segments.all()[at];
+    match segment.locate(to)? {
+        Some(first) if first.position == 0 => Ok((at, None)),
+        Some(first) => Ok((at, Some((first.position, first.base.min(to))))),
+        // Everything in it is below: it stays whole, and what follows goes.
+        None => Ok((at, Some((segment.bytes(), to)))),
     }
 }

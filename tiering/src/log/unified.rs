@@ -1,16 +1,68 @@
 //! [`Log`]: one partition's log, shared by all cores. Here is what it is made of and what it answers at once;
 //! what it does lives beside it (`append`, `read`, `truncate`, `time`, `housekeeping`).
+//! Invariant: readers hold an immutable list of segments and published tips, and take no lock.
 
+use crate::clock::Clock;
+use crate::cold::tier::TierRow;
 use crate::config::{LogConfig, LogId};
 use crate::epoch::{LeaderEpoch, Lineage};
+use crate::hot::file::Files;
+use crate::hot::segments::Segments;
+use crate::log::producers::Snapshot;
 use crate::offsets::{LogOffsets, Offset};
-use std::path::Path;
-use std::sync::Arc;
+use crate::producer::state::ProducerTable;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// One log. Cheap to share (`Arc<Log>`).
 #[derive(Debug)]
 pub struct Log {
     pub(super) id: LogId,
+    pub(super) dir: PathBuf,
+    pub(super) files: Arc<dyn Files>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) config: ArcSwap<LogConfig>,
+    /// Replaced whole; only the holder of `writer` adds to it, only the holder of `chores` takes from it.
+    pub(super) segments: ArcSwap<Segments>,
+    pub(super) log_start: AtomicI64,
+    pub(super) lineage: ArcSwap<Lineage>,
+    pub(super) tier: ArcSwapOption<TierRow>,
+    pub(super) recovery_point: AtomicI64,
+    /// First offset of the oldest open transaction; `i64::MAX` if there is none.
+    pub(super) undecided: AtomicI64,
+    pub(super) offline: OnceLock<Arc<str>>,
+    pub(super) closed: AtomicBool,
+    /// The append lock. Serving cores only ever try it.
+    pub(super) writer: Mutex<Writer>,
+    /// Held while files are sealed, cut or removed; taken before `writer`, never after it.
+    pub(super) chores: Mutex<Chores>,
+}
+
+/// What changes with every append.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    pub producers: ProducerTable,
+    /// Encoded when a segment was sealed, written by housekeeping.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// What housekeeping remembers between two turns.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    pub trash: Vec<Trash>,
+    /// The lineage as it lies on disk.
+    pub saved_lineage: Option<Arc<Lineage>>,
+}
+
+/// Files renamed to `.deleted`, oldest first.
+#[derive(Debug)]
+pub(super) struct Trash {
+    pub due_ms: i64,
+    pub paths: Vec<PathBuf>,
 }
 
 impl Log {
@@ -21,48 +73,109 @@ impl Log {
 
     /// The directory its files lie in.
     pub fn dir(&self) -> &Path {
-        todo!()
+        &self.dir
     }
 
     /// The settings now in force.
     pub fn config(&self) -> Arc<LogConfig> {
-        todo!()
+        self.config.load_full()
     }
 
     /// Replaces the settings; the next append or housekeeping turn follows them.
-    pub fn set_config(&self, _config: LogConfig) {
-        todo!()
+    pub fn set_config(&self, config: LogConfig) {
+        self.config.store(Arc::new(config));
     }
 
     /// Where the log starts and ends, in one consistent, lock-free snapshot.
     pub fn offsets(&self) -> LogOffsets {
-        todo!()
+        // The start first: it never passes an end that is read later.
+        let log_start = self.log_start();
+        let segments = self.segments.load();
+        let (local_start, end) = (segments.start(), segments.end());
+        LogOffsets::new(log_start.min(end), local_start.max(log_start).min(end), end)
+    }
+
+    pub(super) fn log_start(&self) -> Offset {
+        Offset(self.log_start.load(Ordering::Acquire))
     }
 
     /// Which epoch began where.
     pub fn lineage(&self) -> Arc<Lineage> {
-        todo!()
+        self.lineage.load_full()
     }
 
     /// The largest known epoch ≤ `epoch` and where it ended (KIP-101, KIP-279); `None` if `epoch` is newer than
     /// everything known.
-    pub fn end_of_epoch(&self, _epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        todo!()
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let lineage = self.lineage.load();
+        lineage.end_of(epoch, self.segments.load().end())
     }
 
     /// Bytes of log data on local disk.
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.segments.load().bytes()
+    }
+
+    /// Segments on local disk, the active one included.
+    pub fn segment_count(&self) -> usize {
+        self.segments.load().all().len()
     }
 
     /// Everything below is fsynced.
     pub fn recovery_point(&self) -> Offset {
-        todo!()
+        Offset(self.recovery_point.load(Ordering::Acquire))
+    }
+
+    /// First offset of the oldest open transaction; `None` if everything is decided.
+    pub fn first_undecided(&self) -> Option<Offset> {
+        let first = self.undecided.load(Ordering::Acquire);
+        (first != i64::MAX).then_some(Offset(first))
+    }
+
+    /// A copy of the producers' state. Waits for the append lock: not on a serving core.
+    pub fn producers(&self) -> ProducerTable {
+        self.writer.lock().producers.clone()
+    }
+
+    /// What the quorum knows about this log's cold tier. Panics if the committed end falls (D4).
+    pub fn set_tier(&self, row: Arc<TierRow>) {
+        if let Some(known) = self.tier.load().as_ref() {
+            assert!(row.end >= known.end, "{}: remote end falls from {} to {}", self.id, known.end, row.end);
+        }
+        self.tier.store(Some(row));
+    }
+
+    /// The row last given to [`Log::set_tier`].
+    pub fn tier(&self) -> Option<Arc<TierRow>> {
+        self.tier.load_full()
     }
 
     /// Why the log no longer takes writes, once a disk failed under it.
     pub fn offline(&self) -> Option<Arc<str>> {
-        todo!()
+        self.offline.get().cloned()
+    }
+
+    /// Takes the log offline for the rest of its life and answers why.
+    pub(super) fn fail(&self, what: &str, error: &io::Error) -> Arc<str> {
+        let why: Arc<str> = format!("{what} in {}: {error}", self.dir.display()).into();
+        if self.offline.set(why.clone()).is_ok() {
+            tracing::error!(log = %self.id, %why, "log goes offline");
+        }
+        why
+    }
+
+    /// Changes the lineage; who loses a race against another change does his again on top of it.
+    pub(super) fn change_lineage(&self, change: impl Fn(&mut Lineage) -> bool) {
+        self.lineage.rcu(|now| {
+            let mut next = (**now).clone();
+            change(&mut next);
+            next
+        });
+    }
+
+    pub(super) fn note_undecided(&self, producers: &ProducerTable) {
+        let first = producers.first_undecided().map_or(i64::MAX, |offset| offset.0);
+        self.undecided.store(first, Ordering::Release);
     }
 }
 impl Log {
