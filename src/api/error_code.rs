@@ -90,8 +90,12 @@ pub enum ErrorCode {
     DuplicateSequenceNumber = 46,
     /// A fenced producer epoch.
     InvalidProducerEpoch = 47,
+    /// Not what the producer's transaction allows now.
+    InvalidTxnState = 48,
     /// Transaction timeout outside the broker's range.
     InvalidTransactionTimeout = 50,
+    /// A marker of a transaction coordinator that was replaced.
+    TransactionCoordinatorFenced = 52,
     /// Not allowed on this transactional id; also how transactions are refused while they do not exist.
     TransactionalIdAuthorizationFailed = 53,
     /// No authorizer is configured.
@@ -287,6 +291,7 @@ mod data {
     use firnline_tiering::batch::validate::{Invalid, RecordReason};
     use firnline_tiering::log::append::AppendError;
     use firnline_tiering::log::read::ReadError;
+    use firnline_tiering::producer::state::SequenceError;
 
     use super::ErrorCode;
     use crate::api::data::fetch_session::SessionRefused;
@@ -351,10 +356,26 @@ mod data {
             match error {
                 // Produce tries again instead of telling; whoever does tell wants the request repeated.
                 AppendError::Busy => ErrorCode::RequestTimedOut,
+                AppendError::Invalid(invalid) => invalid.into(),
+                AppendError::Control(_) => ErrorCode::InvalidRecord,
+                AppendError::Sequence(refused) => refused.into(),
+                // It moved, or the broker stops: the client asks for the new leader.
+                AppendError::Closed => ErrorCode::NotLeaderOrFollower,
                 AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
                 AppendError::StaleEpoch { .. } => ErrorCode::NotLeaderOrFollower,
                 AppendError::OutOfOrder { .. } => ErrorCode::InvalidRecord,
                 AppendError::DiskFull { .. } | AppendError::Storage { .. } => ErrorCode::KafkaStorage,
+            }
+        }
+    }
+
+    impl From<&SequenceError> for ErrorCode {
+        fn from(refused: &SequenceError) -> ErrorCode {
+            match refused {
+                SequenceError::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
+                SequenceError::InvalidEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+                SequenceError::OutsideTransaction { .. } => ErrorCode::InvalidTxnState,
+                SequenceError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
             }
         }
     }

@@ -178,9 +178,3 @@ impl Log {
         self.undecided.store(first, Ordering::Release);
     }
 }
-impl Log {
-    /// Shows the log what the quorum knows about its cold tier.
-    pub fn set_tier(&self, _row: Arc<crate::cold::tier::TierRow>) {
-        todo!()
-    }
-}
