@@ -1,2 +1,6 @@
-//! The `firn` binary: parses arguments and hands over to the library. It holds no logic of its own.
-fn main() {}
+//! The `firn` binary: hands the process's arguments to the library and its exit code to the shell.
+//! It holds no logic of its own.
+
+fn main() -> std::process::ExitCode {
+    firnline::cli::run::main()
+}

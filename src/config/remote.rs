@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use firnline_tiering::cold::url::{self, AccessKey, S3Options};
+
 use crate::config::broker::{BucketUrl, Remote};
 use crate::config::settings::Settings;
 
@@ -56,6 +58,29 @@ pub fn read(settings: &Settings) -> Result<Option<Remote>, String> {
         cache_disk_bytes: size("firn.cache.disk.bytes"),
         cache_disk_dir: text("firn.cache.disk.path").map(PathBuf::from),
     }))
+}
+
+impl Remote {
+    /// The bucket as the store takes it.
+    pub fn bucket(&self) -> url::BucketUrl {
+        match &self.url {
+            BucketUrl::S3 { bucket, prefix } => {
+                url::BucketUrl::S3 { bucket: bucket.clone(), prefix: prefix.clone() }
+            }
+            BucketUrl::File(dir) => url::BucketUrl::File { dir: dir.clone() },
+        }
+    }
+
+    /// How to talk to it.
+    pub fn s3_options(&self) -> S3Options {
+        let pair = self.s3_access_key_id.clone().zip(self.s3_secret_access_key.clone());
+        S3Options {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            path_style: self.s3_path_style,
+            access_key: pair.map(|(id, secret)| AccessKey { id, secret }),
+        }
+    }
 }
 
 /// A warning for a bucket that is named but not switched on.

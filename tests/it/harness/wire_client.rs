@@ -10,7 +10,8 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    BrokerId, FetchRequest, MetadataRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
+    BrokerId, FetchRequest, MetadataRequest, MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -67,7 +68,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WireClient<S> {
     }
 
     /// Reads the answer to `correlation_id`, which must be the next one.
-    pub async fn receive<Q: Request>(&mut self, version: i16, correlation_id: i32) -> io::Result<Q::Response> {
+    pub async fn receive<Q: Request>(
+        &mut self,
+        version: i16,
+        correlation_id: i32,
+    ) -> io::Result<Q::Response> {
         let mut frame = self.read_frame().await?;
         let header_version = Q::Response::header_version(version);
         let header = ResponseHeader::decode(&mut frame, header_version).map_err(io::Error::other)?;
@@ -86,7 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WireClient<S> {
     /// Metadata of one topic; creates it if the broker does so.
     pub async fn metadata(&mut self, topic: &str) -> io::Result<MetadataResponse> {
         let topic = MetadataRequestTopic::default().with_name(Some(name(topic)));
-        let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
+        let request =
+            MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
         self.call(9, &request).await
     }
 

@@ -1,0 +1,196 @@
+//! What `firn` understands, for clap. No behaviour: each command's file acts on its arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Firnline: a Kafka-compatible broker that keeps the hot log on NVMe and history in your bucket.
+#[derive(Debug, Parser)]
+#[command(name = "firn", version, propagate_version = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prepare and inspect data directories
+    #[command(subcommand)]
+    Storage(Storage),
+    /// Create, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(Topic),
+    /// See what lies in memory, on disk and in the bucket
+    #[command(subcommand)]
+    Tier(Tier),
+    /// Explain configuration keys
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// Where a broker's configuration comes from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Source {
+    /// Properties file with Kafka's names (server.properties)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key, stronger than file and environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `firn server`.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// Configuration.
+    #[command(flatten)]
+    pub source: Source,
+    /// A throw-away broker in ./firn-data: no file and no bucket needed, small segments, short local retention
+    #[arg(long)]
+    pub dev: bool,
+}
+
+/// `firn storage`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Storage {
+    /// Give the data directories their cluster id; needed once before the first start
+    Format {
+        /// Configuration.
+        #[command(flatten)]
+        source: Source,
+        /// 22 characters; without it a new one is drawn
+        #[arg(long, value_name = "ID")]
+        cluster_id: Option<String>,
+    },
+    /// Show whose data directories these are
+    Info {
+        /// Configuration.
+        #[command(flatten)]
+        source: Source,
+    },
+}
+
+/// Which broker to ask.
+#[derive(Debug, Clone, Args)]
+pub struct Broker {
+    /// HOST:PORT of a broker, or several divided by commas
+    #[arg(long, short = 'b', value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub bootstrap_server: String,
+}
+
+/// `firn topic`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Topic {
+    /// Create a topic
+    Create {
+        /// Its name
+        name: String,
+        /// Partitions; without it the broker's num.partitions
+        #[arg(long, short, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: Option<i32>,
+        /// Replicas; without it the broker's default.replication.factor
+        #[arg(long, short, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
+        replication_factor: Option<i16>,
+        /// A topic config such as retention.ms=86400000; may be repeated
+        #[arg(long = "config", short, value_name = "KEY=VALUE")]
+        configs: Vec<String>,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+    /// List topics
+    List {
+        /// Show the broker's own topics too
+        #[arg(long)]
+        internal: bool,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+    /// Show partitions, leaders and the configs a topic has of its own
+    Describe {
+        /// Topics; without any, all
+        names: Vec<String>,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+    /// Delete topics, their data on disk and in the bucket
+    Delete {
+        /// Topics
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+}
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// `firn tier`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Tier {
+    /// The bucket's health; with a topic, what lies where per partition
+    Status {
+        /// Topic to show
+        topic: Option<String>,
+        /// HOST:PORT of the broker's admin listener
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9644")]
+        admin: String,
+        /// Form of the answer
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+    },
+}
+
+/// `firn config`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Config {
+    /// What a key does, its type, range, default, and whether the broker acts on it
+    Explain {
+        /// Key, e.g. local.retention.ms
+        key: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_lines_parse() {
+        for line in [
+            "firn server --dev",
+            "firn server --config server.properties --set num.partitions=3 --set node.id=2",
+            "firn storage format --config f --cluster-id MkU3OEVBNTcwNTJENDM2Qk",
+            "firn storage info --config f",
+            "firn topic create orders -p 3 -c remote.storage.enable=true --bootstrap-server h:1",
+            "firn topic list --bootstrap-server h:1",
+            "firn topic describe orders",
+            "firn topic delete orders",
+            "firn tier status orders --admin h:1 -o json",
+            "firn tier status",
+            "firn config explain retention.ms",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        assert!(Arguments::try_parse_from(["firn", "topic", "create", "t", "-p", "0"]).is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! The command line: what `firn` understands, and what each command prints.
+//! Commands talk to a broker through its ports like anybody else; only `server` and `storage` touch its directories.
+
+pub mod arguments;
+pub mod bar;
+pub mod columns;
+pub mod config;
+pub mod configuration;
+pub mod failure;
+pub mod run;
+pub mod storage;
+pub mod tier;
+pub mod topic;
