@@ -1,5 +1,7 @@
 //! The cluster's metadata as handlers ask for it.
 
 pub mod producer_ids;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod settings;
 pub mod view;

@@ -120,3 +120,63 @@ fn result(asked: &AlterConfigsResource, outcome: Result<(), Failure>) -> AlterCo
             .with_error_message(failure.message.map(StrBytes::from_string)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample::{self, ORDERS};
+
+    const TOPIC: i8 = 2;
+
+    fn op(name: &'static str, number: i8, value: Option<&'static str>) -> AlterableConfig {
+        let config = AlterableConfig::default().with_name(StrBytes::from_static_str(name));
+        config.with_config_operation(number).with_value(value.map(StrBytes::from_static_str))
+    }
+
+    fn about(name: &'static str, ops: Vec<AlterableConfig>) -> AlterConfigsResource {
+        let name = StrBytes::from_static_str(name);
+        AlterConfigsResource::default().with_resource_type(TOPIC).with_resource_name(name).with_configs(ops)
+    }
+
+    fn planned(ops: Vec<AlterableConfig>) -> Result<Changes, ErrorCode> {
+        let asked = [about("orders", ops)];
+        let planned = plan(&sample::view(), &Settings::default(), &asked).remove(0).1;
+        planned.map_err(|failure| failure.code).map(|(resource, changes)| {
+            assert_eq!(resource, Resource::Topic(ORDERS));
+            changes
+        })
+    }
+
+    #[test]
+    fn operations_become_changes() {
+        let set = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+        assert_eq!(planned(vec![op("segment.ms", 0, Some("70"))]), Ok(vec![set("segment.ms", "70")]));
+        assert_eq!(planned(vec![op("retention.ms", 1, None)]), Ok(vec![("retention.ms".to_owned(), None)]));
+        let appended = planned(vec![op("cleanup.policy", 2, Some("compact"))]);
+        assert_eq!(appended, Ok(vec![set("cleanup.policy", "delete,compact")]));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_an_invalid_request() {
+        let invalid = Err(ErrorCode::InvalidRequest);
+        assert_eq!(planned(vec![op("retention.ms", 4, Some("7"))]), invalid);
+        assert_eq!(planned(vec![op("retention.ms", 0, None)]), invalid);
+        assert_eq!(planned(vec![op("retention.ms", 0, Some("7")), op("retention.ms", 1, None)]), invalid);
+    }
+
+    #[test]
+    fn what_the_table_does_not_allow_is_an_invalid_config() {
+        let invalid = Err(ErrorCode::InvalidConfig);
+        assert_eq!(planned(vec![op("no.such.key", 0, Some("7"))]), invalid);
+        assert_eq!(planned(vec![op("retention.ms", 0, Some("soon"))]), invalid);
+        assert_eq!(planned(vec![op("retention.ms", 2, Some("7"))]), invalid, "not a list");
+    }
+
+    #[test]
+    fn a_resource_twice_is_one_refusal() {
+        let asked = [about("orders", vec![]), about("quiet", vec![]), about("orders", vec![])];
+        let plan = plan(&sample::view(), &Settings::default(), &asked);
+        let codes = plan.iter().map(|(_, planned)| planned.as_ref().err().map(|failure| failure.code));
+        assert_eq!(codes.collect::<Vec<_>>(), [Some(ErrorCode::InvalidRequest), None]);
+    }
+}

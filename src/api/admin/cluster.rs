@@ -58,3 +58,27 @@ fn brokers(view: &MetadataView, listener: &str, fenced_too: bool) -> Vec<Describ
     });
     listed.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample;
+
+    #[test]
+    fn brokers_of_the_listener_and_fenced_ones_when_asked() {
+        let ids = |listener, fenced_too| {
+            let brokers = brokers(&sample::view(), listener, fenced_too);
+            brokers.iter().map(|broker| (broker.broker_id.0, broker.is_fenced)).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("IN", false), [(1, false), (2, false)]);
+        assert_eq!(ids("OUT", false), [(1, false)]);
+        assert_eq!(ids("OUT", true), [(1, false), (3, true)]);
+    }
+
+    #[test]
+    fn other_endpoint_types_are_refused_by_their_codes() {
+        assert_eq!(refused(BROKERS), None);
+        assert_eq!(refused(CONTROLLERS).map(|failure| failure.code), Some(ErrorCode::MismatchedEndpointType));
+        assert_eq!(refused(7).map(|failure| failure.code), Some(ErrorCode::UnsupportedEndpointType));
+    }
+}

@@ -98,3 +98,82 @@ fn written(line: Described, request: &DescribeConfigsRequest) -> DescribeConfigs
         .with_config_type(line.kind)
         .with_documentation(doc)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Source;
+    use crate::metadata::sample;
+    use crate::wire::api_key::ApiKey;
+
+    const TOPIC: i8 = 2;
+    const BROKER: i8 = 4;
+
+    fn about(kind: i8, name: &'static str) -> DescribeConfigsResource {
+        let name = StrBytes::from_static_str(name);
+        let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(name);
+        resource.with_configuration_keys(None)
+    }
+
+    fn lines(settings: &Settings, asked: &DescribeConfigsResource) -> Result<Vec<Described>, ErrorCode> {
+        described(&sample::view(), settings, 1, asked).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn a_topic_shows_every_key_and_what_was_set_on_it() {
+        let lines = lines(&Settings::default(), &about(TOPIC, "orders")).expect("described");
+        assert!(lines.len() > 25, "{} keys", lines.len());
+        for key in [
+            "cleanup.policy",
+            "retention.ms",
+            "segment.bytes",
+            "remote.storage.enable",
+            "min.insync.replicas",
+        ] {
+            assert!(lines.iter().any(|line| line.name == key), "{key} is missing");
+        }
+        let retention = lines.iter().find(|line| line.name == "retention.ms").expect("there");
+        assert_eq!((retention.value.as_deref(), retention.source), (Some("1000"), 1));
+        let policy = lines.iter().find(|line| line.name == "cleanup.policy").expect("there");
+        assert_eq!((policy.value.as_deref(), policy.source), (Some("delete"), 5));
+    }
+
+    #[test]
+    fn brokers_describe_themselves_and_the_empty_name_what_is_set_for_all() {
+        let mut settings = Settings::default();
+        settings.put(Source::DynamicDefault, "log.retention.ms", "9000").expect("a broker key");
+        settings.put(Source::DynamicBroker, "log.retention.ms", "9500").expect("a broker key");
+        assert!(lines(&settings, &about(BROKER, "1")).expect("itself").len() > 50);
+        assert_eq!(lines(&settings, &about(BROKER, "2")), Err(ErrorCode::InvalidRequest));
+        let all = lines(&settings, &about(BROKER, "")).expect("for all");
+        let rows: Vec<_> = all.iter().map(|line| (&*line.name, line.value.as_deref(), line.source)).collect();
+        assert_eq!(rows, [("log.retention.ms", Some("9000"), 3)]);
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_written_in_every_version() {
+        let keys = ["retention.ms", "nonsense"].map(StrBytes::from_static_str).to_vec();
+        let one = about(TOPIC, "orders").with_configuration_keys(Some(keys));
+        for version in 1..=4 {
+            let request = DescribeConfigsRequest::default()
+                .with_include_synonyms(version > 1)
+                .with_include_documentation(version >= 3);
+            let chosen = chosen(lines(&Settings::default(), &one).expect("described"), &one, &request);
+            assert_eq!(chosen.len(), 1);
+            assert_eq!(!chosen[0].synonyms.is_empty(), version > 1);
+            assert_eq!(chosen[0].documentation.is_some(), version >= 3);
+            let result = DescribeConfigsResult::default().with_configs(chosen);
+            let header =
+                Header { api_key: ApiKey::DescribeConfigs, version, correlation_id: 1, client_id: None };
+            let response = DescribeConfigsResponse::default().with_results(vec![result]);
+            encode(&header, &response).unwrap_or_else(|error| panic!("{version}: {error}"));
+        }
+        let none = about(TOPIC, "orders").with_configuration_keys(Some(Vec::new()));
+        let all = chosen(
+            lines(&Settings::default(), &none).expect("described"),
+            &none,
+            &DescribeConfigsRequest::default(),
+        );
+        assert!(all.len() > 25, "an empty list of keys means all of them");
+    }
+}

@@ -57,3 +57,24 @@ fn broker(view: &MetadataView, name: &str) -> Result<Resource, Failure> {
         None => Err(Failure::new(ErrorCode::BrokerIdNotRegistered, format!("there is no broker {id}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample::{self, ORDERS};
+
+    #[test]
+    fn what_is_named_exists() {
+        let code = |kind, name| named(&sample::view(), kind, name).map_err(|failure| failure.code);
+        assert_eq!(code(TOPIC, "orders"), Ok(Resource::Topic(ORDERS)));
+        assert_eq!(code(TOPIC, "nobody"), Err(ErrorCode::UnknownTopicOrPartition));
+        assert_eq!(code(TOPIC, "a/b"), Err(ErrorCode::InvalidTopic));
+        assert_eq!(code(BROKER, ""), Ok(Resource::BrokerDefault));
+        assert_eq!(code(BROKER, "3"), Ok(Resource::Broker(BrokerId(3))));
+        assert_eq!(code(BROKER, "9"), Err(ErrorCode::BrokerIdNotRegistered));
+        assert_eq!(code(BROKER, "x"), Err(ErrorCode::InvalidRequest));
+        for kind in [0, 1, BROKER_LOGGER, CLIENT_METRICS, GROUP, 99] {
+            assert_eq!(code(kind, "x"), Err(ErrorCode::InvalidRequest), "{kind}");
+        }
+    }
+}

@@ -78,3 +78,35 @@ fn result(name: TopicName, outcome: Result<(), Failure>) -> CreatePartitionsTopi
             .with_error_message(failure.message.map(StrBytes::from_string)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample::{self, ORDERS};
+    use crate::wire::message::create_partitions_request::CreatePartitionsAssignment;
+
+    fn asked(name: &'static str, count: i32) -> CreatePartitionsTopic {
+        let name = TopicName(StrBytes::from_static_str(name));
+        CreatePartitionsTopic::default().with_name(name).with_count(count).with_assignments(None)
+    }
+
+    #[test]
+    fn one_plan_per_name_in_the_requests_order() {
+        let topics = [asked("quiet", 2), asked("orders", 5), asked("nobody", 2), asked("quiet", 3)];
+        let plan = plan(&sample::view(), &topics);
+        let names: Vec<_> = plan.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["quiet", "orders", "nobody"]);
+        let codes = plan.iter().map(|(_, planned)| planned.as_ref().err().map(|failure| failure.code));
+        let twice = Some(ErrorCode::InvalidRequest);
+        assert_eq!(codes.collect::<Vec<_>>(), [twice, None, Some(ErrorCode::UnknownTopicOrPartition)]);
+    }
+
+    #[test]
+    fn replicas_are_passed_on() {
+        let of =
+            CreatePartitionsAssignment::default().with_broker_ids(vec![crate::wire::message::BrokerId(2)]);
+        let grown = grown(&sample::view(), &asked("orders", 4).with_assignments(Some(vec![of])));
+        let wanted = NewPartitions { topic: ORDERS, count: 4, assignments: vec![vec![BrokerId(2)]] };
+        assert_eq!(grown, Ok(wanted));
+    }
+}

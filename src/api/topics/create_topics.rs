@@ -163,3 +163,98 @@ fn refused(name: String, failure: Failure) -> CreatableTopicResult {
         .with_error_code(failure.code.code())
         .with_error_message(failure.message.map(StrBytes::from_string))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample;
+    use crate::wire::api_key::ApiKey;
+    use crate::wire::message::create_topics_request::{CreatableReplicaAssignment, CreatableTopicConfig};
+    use firnline_controller::id::TopicId;
+
+    const DEFAULTS: TopicDefaults =
+        TopicDefaults { auto_create: true, delete_enable: true, partitions: 4, replication_factor: 1 };
+
+    fn asked(name: &str, partitions: i32, factor: i16) -> CreatableTopic {
+        let name = TopicName(StrBytes::from_string(name.to_owned()));
+        CreatableTopic::default()
+            .with_name(name)
+            .with_num_partitions(partitions)
+            .with_replication_factor(factor)
+    }
+
+    fn with_config(topic: CreatableTopic, key: &'static str, value: Option<&'static str>) -> CreatableTopic {
+        let config = CreatableTopicConfig::default().with_name(StrBytes::from_static_str(key));
+        let config = config.with_value(value.map(StrBytes::from_static_str));
+        topic.with_configs(vec![config])
+    }
+
+    fn planned(topics: &[CreatableTopic]) -> Vec<(String, Result<NewTopic, ErrorCode>)> {
+        let plan = plan(&sample::view(), &Settings::default(), &DEFAULTS, topics);
+        plan.into_iter().map(|(name, planned)| (name, planned.map_err(|failure| failure.code))).collect()
+    }
+
+    fn code(topic: CreatableTopic) -> Result<(), ErrorCode> {
+        planned(&[topic]).remove(0).1.map(|_| ())
+    }
+
+    #[test]
+    fn minus_one_is_the_brokers_default_unless_replicas_are_given() {
+        let new = planned(&[asked("a", -1, -1)]).remove(0).1.expect("planned");
+        assert_eq!((new.partitions, new.replication_factor), (4, 1));
+        let of =
+            CreatableReplicaAssignment::default().with_broker_ids(vec![crate::wire::message::BrokerId(2)]);
+        let new = planned(&[asked("a", -1, -1).with_assignments(vec![of])]).remove(0).1.expect("planned");
+        assert_eq!((new.partitions, new.replication_factor), (-1, -1));
+        assert_eq!(new.assignments, [(0, vec![BrokerId(2)])]);
+        let new = planned(&[asked("a", 0, -2)]).remove(0).1.expect("the controller refuses it");
+        assert_eq!((new.partitions, new.replication_factor), (0, -2));
+    }
+
+    #[test]
+    fn a_name_twice_is_one_refusal() {
+        let plan = planned(&[asked("a", 1, 1), asked("b", 1, 1), asked("a", 2, 1)]);
+        let names: Vec<_> = plan.iter().map(|(name, planned)| (name.as_str(), planned.is_ok())).collect();
+        assert_eq!(names, [("a", false), ("b", true)]);
+        assert_eq!(plan[0].1, Err(ErrorCode::InvalidRequest));
+    }
+
+    #[test]
+    fn configuration_is_checked_before_the_controller_is_asked() {
+        assert_eq!(code(with_config(asked("a", 1, 1), "retention.ms", Some("7"))), Ok(()));
+        assert_eq!(code(with_config(asked("a", 1, 1), "retention.ms", None)), Err(ErrorCode::InvalidConfig));
+        assert_eq!(
+            code(with_config(asked("a", 1, 1), "retention.ms", Some("x"))),
+            Err(ErrorCode::InvalidConfig)
+        );
+        assert_eq!(
+            code(with_config(asked("a", 1, 1), "retention.mss", Some("7"))),
+            Err(ErrorCode::InvalidConfig)
+        );
+        let exists = with_config(asked("orders", 1, 1), "retention.mss", Some("7"));
+        assert_eq!(code(exists), Ok(()), "that it exists is the better answer");
+        assert_eq!(code(asked(CLUSTER_METADATA, 1, 1)), Err(ErrorCode::InvalidRequest));
+    }
+
+    #[test]
+    fn every_version_encodes_and_tells_configuration_from_five_on() {
+        for version in 2..=7 {
+            let created = CreatedTopic {
+                name: "a".to_owned(),
+                id: TopicId(uuid::Uuid::from_u128(5)),
+                partitions: 3,
+                replication_factor: 1,
+                configs: vec![("retention.ms".to_owned(), "7".to_owned())],
+            };
+            let good = made(version, &Settings::default(), created);
+            let retention =
+                good.configs.iter().flatten().find(|config| config.name.as_str() == "retention.ms");
+            assert_eq!(retention.and_then(|config| config.value.as_deref()), (version >= 5).then_some("7"));
+            let bad = refused("b".to_owned(), Failure::new(ErrorCode::InvalidConfig, "no"));
+            let response = CreateTopicsResponse::default().with_topics(vec![good, bad]);
+            let header =
+                Header { api_key: ApiKey::CreateTopics, version, correlation_id: 1, client_id: None };
+            encode(&header, &response).unwrap_or_else(|error| panic!("{version}: {error}"));
+        }
+    }
+}

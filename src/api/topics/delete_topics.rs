@@ -114,3 +114,67 @@ fn result(target: Target) -> DeletableTopicResult {
             .with_error_message(failure.message.map(StrBytes::from_string)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample::{self, ORDERS, QUIET};
+    use crate::wire::api_key::ApiKey;
+    use crate::wire::message::delete_topics_request::DeleteTopicState;
+    use uuid::Uuid;
+
+    fn name(name: &'static str) -> TopicName {
+        TopicName(StrBytes::from_static_str(name))
+    }
+
+    fn state(of: Option<&'static str>, id: Uuid) -> DeleteTopicState {
+        DeleteTopicState::default().with_name(of.map(name)).with_topic_id(id)
+    }
+
+    fn found(request: &DeleteTopicsRequest) -> Vec<Result<TopicId, ErrorCode>> {
+        let targets = targets(&sample::view(), request);
+        targets.into_iter().map(|target| target.found.map_err(|failure| failure.code)).collect()
+    }
+
+    #[test]
+    fn topics_are_found_by_name_or_by_id_and_by_one_of_them_only() {
+        let names = vec![name("orders"), name("nobody")];
+        let request = DeleteTopicsRequest::default().with_topic_names(names);
+        assert_eq!(found(&request), [Ok(ORDERS), Err(ErrorCode::UnknownTopicOrPartition)]);
+        let states = vec![
+            state(Some("orders"), Uuid::nil()),
+            state(None, QUIET.0),
+            state(None, Uuid::from_u128(77)),
+            state(Some("quiet"), Uuid::from_u128(78)),
+            state(None, Uuid::nil()),
+        ];
+        let invalid = Err(ErrorCode::InvalidRequest);
+        assert_eq!(
+            found(&DeleteTopicsRequest::default().with_topics(states)),
+            [Ok(ORDERS), Ok(QUIET), Err(ErrorCode::UnknownTopicId), invalid, invalid]
+        );
+    }
+
+    #[test]
+    fn a_topic_named_twice_is_not_deleted() {
+        let states = vec![state(Some("orders"), Uuid::nil()), state(None, QUIET.0), state(None, ORDERS.0)];
+        let request = DeleteTopicsRequest::default().with_topics(states);
+        assert_eq!(found(&request), [Err(ErrorCode::InvalidRequest), Ok(QUIET)]);
+        let names = vec![name("nobody"), name("nobody")];
+        let request = DeleteTopicsRequest::default().with_topic_names(names);
+        assert_eq!(found(&request), [Err(ErrorCode::InvalidRequest)]);
+    }
+
+    #[test]
+    fn every_version_encodes() {
+        for version in 1..=6 {
+            let names = vec![name("orders"), name("nobody")];
+            let targets = targets(&sample::view(), &DeleteTopicsRequest::default().with_topic_names(names));
+            let responses = targets.into_iter().map(result).collect();
+            let header =
+                Header { api_key: ApiKey::DeleteTopics, version, correlation_id: 1, client_id: None };
+            let response = DeleteTopicsResponse::default().with_responses(responses);
+            encode(&header, &response).unwrap_or_else(|error| panic!("{version}: {error}"));
+        }
+    }
+}

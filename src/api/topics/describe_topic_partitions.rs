@@ -112,3 +112,77 @@ fn known(
 fn named_as(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample;
+    use crate::wire::api_key::ApiKey;
+    use crate::wire::message::describe_topic_partitions_request::{Cursor as Asked, TopicRequest};
+
+    fn request(names: &[&'static str], limit: i32) -> DescribeTopicPartitionsRequest {
+        let topics = names.iter().map(|name| TopicRequest::default().with_name(named_as(name)));
+        let request = DescribeTopicPartitionsRequest::default().with_topics(topics.collect());
+        request.with_response_partition_limit(limit).with_cursor(None)
+    }
+
+    /// Follows cursors to the end; topics as often as they were shown.
+    fn followed(names: &[&'static str], limit: i32) -> Vec<(String, Vec<i32>)> {
+        let (mut asked, mut seen) = (request(names, limit), Vec::new());
+        for _ in 0..100 {
+            let page = page(&sample::view(), "IN", &asked);
+            let shown: usize = page.topics.iter().map(|topic| topic.partitions.len()).sum();
+            assert!(shown <= limit.clamp(1, PAGE_MAX) as usize, "{shown} partitions on a page of {limit}");
+            seen.extend(page.topics.iter().map(|topic| {
+                let name = topic.name.as_ref().expect("a name").to_string();
+                (name, topic.partitions.iter().map(|partition| partition.partition_index).collect())
+            }));
+            let Some(next) = page.next_cursor else { return seen };
+            let cursor =
+                Asked::default().with_topic_name(next.topic_name).with_partition_index(next.partition_index);
+            asked = asked.with_cursor(Some(cursor));
+        }
+        panic!("the cursor never ends: {seen:?}")
+    }
+
+    #[test]
+    fn following_the_cursor_shows_every_partition_once() {
+        let of = |seen: Vec<(String, Vec<i32>)>| {
+            seen.into_iter()
+                .flat_map(|(name, of)| of.into_iter().map(move |index| (name.clone(), index)))
+                .collect()
+        };
+        let whole: Vec<(String, i32)> = of(followed(&[], 2000));
+        assert_eq!(whole.len(), 5);
+        for limit in [-1, 0, 1, 2, 3, 4] {
+            let paged: Vec<(String, i32)> = of(followed(&[], limit));
+            assert_eq!(paged, whole, "pages of {limit}");
+        }
+    }
+
+    #[test]
+    fn topics_come_by_name_and_unknown_ones_with_a_code() {
+        let page = page(&sample::view(), "IN", &request(&["quiet", "nobody", "orders", ".."], 10));
+        let rows: Vec<_> =
+            page.topics.iter().map(|topic| (topic.name.as_deref(), topic.error_code)).collect();
+        let name = |name: &'static str| Some(named_as(name));
+        let wanted = [(name(".."), 17), (name("nobody"), 3), (name("orders"), 0), (name("quiet"), 0)];
+        assert_eq!(rows, wanted.each_ref().map(|(name, code)| (name.as_deref(), *code)));
+        assert_eq!(page.next_cursor, None);
+    }
+
+    #[test]
+    fn a_cursor_at_a_topic_that_is_gone_goes_on_behind_it() {
+        let cursor = Asked::default().with_topic_name(named_as("ordered")).with_partition_index(7);
+        let page = page(&sample::view(), "IN", &request(&[], 10).with_cursor(Some(cursor)));
+        let shown: Vec<_> = page.topics.iter().map(|topic| topic.partitions.len()).collect();
+        assert_eq!(shown, [3, 1], "orders and quiet, whole");
+    }
+
+    #[test]
+    fn the_page_encodes() {
+        let api_key = ApiKey::DescribeTopicPartitions;
+        let header = Header { api_key, version: 0, correlation_id: 1, client_id: None };
+        encode(&header, &page(&sample::view(), "IN", &request(&[], 2))).expect("encodes");
+    }
+}

@@ -235,3 +235,112 @@ fn known(topic: &Topic, reachable: &Reachable, asked: &Asked<'_>) -> MetadataRes
 fn named_as(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::sample::{self, ORDERS};
+    use crate::wire::api_key::ApiKey;
+    use crate::wire::message::Decodable;
+    use crate::wire::message::metadata_request::MetadataRequestTopic;
+    use uuid::Uuid;
+
+    fn named(name: &str) -> MetadataRequestTopic {
+        MetadataRequestTopic::default().with_name(Some(named_as(name)))
+    }
+
+    fn by_id(id: Uuid) -> MetadataRequestTopic {
+        MetadataRequestTopic::default().with_name(None).with_topic_id(id)
+    }
+
+    fn ask(version: i16, listener: &str, topics: Option<Vec<MetadataRequestTopic>>) -> MetadataResponse {
+        let request = MetadataRequest::default().with_topics(topics);
+        let asked = Asked {
+            version,
+            listener,
+            cluster_id: "AAAAAAAAAAAAAAAAAAAAAA",
+            node_id: 1,
+            cluster_operations: (8..=10).contains(&version),
+            topic_operations: version >= 8,
+            wanted: Wanted::of(version, &request),
+            refused: BTreeMap::from([("refused".to_owned(), ErrorCode::InvalidReplicationFactor)]),
+        };
+        answer(&sample::view(), &asked)
+    }
+
+    fn names(response: &MetadataResponse) -> Vec<&str> {
+        response.topics.iter().map(|topic| topic.name.as_ref().map_or("", |name| name.as_str())).collect()
+    }
+
+    #[test]
+    fn null_means_all_and_an_empty_list_none_except_in_version_zero() {
+        let all = ["__consumer_offsets", "orders", "quiet"];
+        assert_eq!(names(&ask(0, "IN", Some(Vec::new()))), all);
+        assert_eq!(names(&ask(1, "IN", None)), all);
+        assert_eq!(names(&ask(1, "IN", Some(Vec::new()))), [""; 0]);
+    }
+
+    #[test]
+    fn every_topic_asked_for_is_answered_once() {
+        let asked = ["orders", "nobody", "..", "orders", "refused"].map(named).to_vec();
+        let response = ask(9, "IN", Some(asked));
+        assert_eq!(names(&response), ["orders", "nobody", "..", "refused"]);
+        let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [0, 3, 17, 38]);
+    }
+
+    #[test]
+    fn ids_are_looked_up_from_version_twelve_on() {
+        let unknown = Uuid::from_u128(99);
+        let response = ask(12, "IN", Some(vec![by_id(ORDERS.0), by_id(unknown), by_id(Uuid::nil())]));
+        let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [0, 100, 100]);
+        assert_eq!((response.topics[1].topic_id, &response.topics[1].name), (unknown, &None));
+        for version in [10, 11] {
+            let response = ask(version, "IN", Some(vec![by_id(ORDERS.0), named("orders")]));
+            assert!(
+                response.topics.iter().all(|topic| topic.error_code == 42),
+                "version {version}: {response:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn leaders_are_named_only_where_the_listener_reaches_them() {
+        let rows = |version, listener| {
+            let response = ask(version, listener, Some(vec![named("orders"), named("quiet")]));
+            let partitions = response.topics.into_iter().flat_map(|topic| topic.partitions);
+            partitions.map(|partition| (partition.error_code, partition.leader_id.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(9, "IN"), [(0, 1), (0, 2), (5, -1), (5, -1)]);
+        assert_eq!(rows(9, "OUT"), [(0, 1), (72, -1), (5, -1), (5, -1)], "broker 2 has no listener OUT");
+        assert_eq!(rows(5, "OUT"), [(0, 1), (5, -1), (5, -1), (5, -1)], "version 5 does not know 72");
+        let response = ask(9, "OUT", Some(vec![named("orders")]));
+        let hosts: Vec<_> = response.brokers.iter().map(|broker| broker.host.as_str()).collect();
+        assert_eq!(hosts, ["out-1"]);
+        assert_eq!(response.topics[0].partitions[0].offline_replicas, [BrokerId(3)]);
+    }
+
+    #[test]
+    fn only_topics_a_client_may_make_are_missing() {
+        let asked = ["orders", "new", "a/b", "__transaction_state", "new"].map(named).to_vec();
+        let wanted = Wanted::of(9, &MetadataRequest::default().with_topics(Some(asked)));
+        assert_eq!(wanted.missing(&sample::view()), ["new"]);
+        assert_eq!(Wanted::All.missing(&sample::view()), [""; 0]);
+    }
+
+    #[test]
+    fn every_version_encodes() {
+        for version in 0..=13 {
+            let header = Header { api_key: ApiKey::Metadata, version, correlation_id: 1, client_id: None };
+            let unknown = if version >= 12 { by_id(Uuid::from_u128(9)) } else { named("nobody") };
+            let response = ask(version, "IN", Some(vec![named("orders"), named(".."), unknown]));
+            let encoded = encode(&header, &response).unwrap_or_else(|error| panic!("{version}: {error}"));
+            let mut body = encoded.flattened().split_off(if version >= 9 { 9 } else { 8 });
+            let decoded = MetadataResponse::decode(&mut body, version).expect("decodes");
+            assert_eq!(decoded.topics.len(), 3);
+            let operations = decoded.topics[0].topic_authorized_operations;
+            assert_eq!(operations, if version >= 8 { authorized::TOPIC } else { authorized::NOT_ASKED });
+        }
+    }
+}
