@@ -1,4 +1,5 @@
 //! The cluster's metadata as handlers ask for it.
+//! Read only: what changes it is the controller.
 
 pub mod producer_ids;
 #[cfg(test)]

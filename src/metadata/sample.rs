@@ -32,6 +32,7 @@ pub(crate) fn view() -> MetadataView {
     let (key, value) = ("retention.ms".to_owned(), Some("1000".to_owned()));
     records.push(Record::Config { resource: Resource::Topic(ORDERS), key, value });
     let mut image = MetadataImage::default();
+    // cannot fail: the records above are consistent, and this is compiled for tests only.
     image.apply_group(&Group { preconditions: Vec::new(), records }).expect("a consistent cluster");
     MetadataView::new(Arc::new(image))
 }

@@ -153,7 +153,7 @@ impl Connection {
         if let Some(held) = self.held.take() {
             return Ok(Some(held));
         }
-        match self.frames.next()? {
+        match self.frames.next_frame()? {
             Some(frame) => Ok(Some(decode(frame)?)),
             None => Ok(None),
         }

@@ -80,7 +80,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// The stream is not Kafka's from here on: no further call makes sense.
-    pub fn next(&mut self) -> Result<Option<BytesMut>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<BytesMut>, FrameError> {
         let Some(size) = self.size() else { return Ok(None) };
         let length = self.checked(size)?;
         self.first = false;
@@ -142,7 +142,7 @@ mod tests {
 
     fn drain(reader: &mut FrameReader) -> Result<Vec<Vec<u8>>, FrameError> {
         let mut frames = Vec::new();
-        while let Some(frame) = reader.next()? {
+        while let Some(frame) = reader.next_frame()? {
             frames.push(frame.to_vec());
         }
         Ok(frames)
@@ -202,12 +202,12 @@ mod tests {
     fn an_announced_size_buys_no_memory() {
         let mut reader = FrameReader::new(100 << 20);
         reader.space().extend_from_slice(&(90i32 << 20).to_be_bytes());
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.next_frame(), Ok(None));
         assert!(reader.space().capacity() <= 2 * AHEAD_BYTES, "{} bytes held", reader.buffer.capacity());
         let chunk = vec![7; AHEAD_BYTES];
         for sent in (AHEAD_BYTES..).step_by(AHEAD_BYTES).take(64) {
             reader.space().extend_from_slice(&chunk);
-            assert_eq!(reader.next(), Ok(None));
+            assert_eq!(reader.next_frame(), Ok(None));
             assert!(reader.buffer.capacity() <= 4 * sent + 2 * AHEAD_BYTES, "{sent} bytes arrived");
         }
     }
@@ -227,7 +227,7 @@ mod tests {
     fn an_idle_reader_gives_its_memory_back() {
         let mut reader = FrameReader::new(1 << 20);
         reader.space().extend_from_slice(&framed(&[vec![1; 1000]]));
-        assert!(reader.next().expect("a frame").is_some());
+        assert!(reader.next_frame().expect("a frame").is_some());
         reader.release();
         assert_eq!(reader.buffer.capacity(), 0);
     }
@@ -236,8 +236,8 @@ mod tests {
     fn a_frame_is_its_own_buffer() {
         let mut reader = FrameReader::new(1 << 20);
         reader.space().extend_from_slice(&framed(&[vec![1; 10], vec![2; 10]]));
-        let mut first = reader.next().expect("a frame").expect("whole");
+        let mut first = reader.next_frame().expect("a frame").expect("whole");
         first.fill(9);
-        assert_eq!(&reader.next().expect("a frame").expect("whole")[..], &[2; 10]);
+        assert_eq!(&reader.next_frame().expect("a frame").expect("whole")[..], &[2; 10]);
     }
 }

@@ -25,6 +25,9 @@ const ACTED_ON_MS: i32 = 5_000;
 /// Values to store; `None` removes one.
 type Changes = Vec<(String, Option<String>)>;
 
+/// A resource of the request, and what to store for it or why not.
+type Planned<'a> = (&'a AlterConfigsResource, Result<(Resource, Changes), Failure>);
+
 /// Handles one IncrementalAlterConfigs request.
 pub fn handle(ctx: &Context, header: &Header, request: IncrementalAlterConfigsRequest) -> Answer {
     let (ctx, header) = (ctx.clone(), header.clone());
@@ -56,7 +59,7 @@ fn plan<'a>(
     view: &MetadataView,
     settings: &Settings,
     asked: &'a [AlterConfigsResource],
-) -> Vec<(&'a AlterConfigsResource, Result<(Resource, Changes), Failure>)> {
+) -> Vec<Planned<'a>> {
     let key = |asked: &'a AlterConfigsResource| (asked.resource_type, asked.resource_name.as_str());
     let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
     for resource in asked {
