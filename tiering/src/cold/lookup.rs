@@ -81,6 +81,22 @@ impl ColdReader {
         Ok(None)
     }
 
+    /// The first record with the largest timestamp in the bucket, below `bound`; `None` if there is none.
+    pub async fn max_timestamp(
+        &self,
+        log: &LogId,
+        row: &TierRow,
+        bound: Offset,
+        limit: usize,
+    ) -> Result<Option<ColdTime>, ColdReadError> {
+        let entries = self.manifests.entries(log, row).await?;
+        let live = entries.iter().filter(|entry| entry.next > row.log_start);
+        match live.map(|entry| entry.max_timestamp).max() {
+            Some(newest) => self.offset_for_time(log, row, newest, bound, limit).await,
+            None => Ok(None),
+        }
+    }
+
     /// What a log restarts from at the committed remote end; `None` if nothing was ever committed.
     pub async fn state_at_end(
         &self,

@@ -145,8 +145,7 @@ mod tests {
     #[test]
     fn log_names_have_one_spelling() {
         assert_eq!(LogName::parse("a-b-3"), Some(LogName { name: "a-b".into(), number: 3 }));
-        for other in ["", "-", "-0", "a", "a-", "a-x", "a-01", "a-99999999999", "__cluster_metadata"]
-        {
+        for other in ["", "-", "-0", "a", "a-", "a-x", "a-01", "a-99999999999", "__cluster_metadata"] {
             assert_eq!(LogName::parse(other), None, "{other}");
         }
     }
