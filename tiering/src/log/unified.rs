@@ -137,15 +137,20 @@ impl Log {
         self.writer.lock().producers.clone()
     }
 
-    /// What the quorum knows about this log's cold tier. Panics if the committed end falls (D4).
+    /// What the quorum knows about this log's cold tier. A row older than the one known is passed over: the watcher
+    /// of the image and the task that committed a change may come in either order. Panics if a newer row's
+    /// committed end falls (D4).
     pub fn set_tier(&self, row: Arc<TierRow>) {
-        if let Some(known) = self.tier.load().as_ref() {
-            assert!(row.end >= known.end, "{}: remote end falls from {} to {}", self.id, known.end, row.end);
-        }
-        self.tier.store(Some(row));
+        self.tier.rcu(|known| match known {
+            Some(known) if row.version < known.version => Some(known.clone()),
+            Some(known) if row.end < known.end => {
+                panic!("{}: remote end falls from {} to {}", self.id, known.end, row.end)
+            }
+            _ => Some(row.clone()),
+        });
     }
 
-    /// The row last given to [`Log::set_tier`].
+    /// The newest row given to [`Log::set_tier`].
     pub fn tier(&self) -> Option<Arc<TierRow>> {
         self.tier.load_full()
     }

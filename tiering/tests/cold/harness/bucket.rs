@@ -31,6 +31,8 @@ pub struct Faults {
     pub down: bool,
     /// This many of the next requests fail.
     pub fail_next: u32,
+    /// Every request after this many in the ledger fails.
+    pub down_after: Option<usize>,
     /// PUTs are done, and the answer is lost.
     pub lose_put_answers: bool,
     /// This byte of objects whose key contains the text reads flipped.
@@ -51,6 +53,11 @@ pub struct FaultyBucket {
 impl FaultyBucket {
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.faults.lock());
+    }
+
+    /// Nobody answers any more once the ledger has this many lines.
+    pub fn die_after(&self, lines: usize) {
+        self.set(|faults| faults.down_after = Some(lines));
     }
 
     pub fn heal(&self) {
@@ -84,9 +91,11 @@ impl FaultyBucket {
     }
 
     fn note(&self, verb: &'static str, key: &Path, range: Option<(u64, u64)>) -> Result<()> {
-        self.ledger.lock().push(Line { verb, key: key.to_string(), range });
+        let mut ledger = self.ledger.lock();
+        ledger.push(Line { verb, key: key.to_string(), range });
         let mut faults = self.faults.lock();
-        let fails = faults.down || faults.fail_next > 0;
+        let died = faults.down_after.is_some_and(|lines| ledger.len() > lines);
+        let fails = faults.down || faults.fail_next > 0 || died;
         faults.fail_next = faults.fail_next.saturating_sub(1);
         if fails { Err(unanswered()) } else { Ok(()) }
     }

@@ -14,13 +14,16 @@ use firnline_tiering::cold::marker::Bucket;
 use firnline_tiering::cold::reader::ColdReader;
 use firnline_tiering::cold::store::{Store, StoreLimits};
 use firnline_tiering::cold::tier::{TierChange, TierChangeKind, TierRow};
-use firnline_tiering::config::LogId;
+use firnline_tiering::config::{LogConfig, LogId};
 use firnline_tiering::entropy::Entropy;
 use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::hot::file::OsFiles;
+use firnline_tiering::log::open::OpenLog;
+use firnline_tiering::log::unified::Log;
 use firnline_tiering::offload::context::{Led, Notes, Tier};
 use firnline_tiering::offload::intent::Intents;
 use firnline_tiering::offload::upload::{Upload, UploadError};
+use firnline_tiering::offsets::Offset;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +33,12 @@ use tokio::runtime::Handle;
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
 pub struct HandClock(pub AtomicI64);
+
+impl HandClock {
+    pub fn forward(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
 
 impl Clock for HandClock {
     fn now_ms(&self) -> i64 {
@@ -140,6 +149,7 @@ impl World {
         entry
     }
 
+    /// One change, decided on the present row.
     pub async fn commit(&self, kind: TierChangeKind) {
         let change = TierChange { on_version: self.row().version, leader_epoch: self.led.leader_epoch, kind };
         self.quorum.commit(&self.log, change).await.unwrap();
@@ -151,4 +161,29 @@ impl World {
         keys.retain(|key| key.ends_with(".firn"));
         keys
     }
+}
+
+/// A log on a real disk, in the world's folder.
+pub fn open_log(world: &World, edit: impl FnOnce(&mut LogConfig)) -> Arc<Log> {
+    let mut config = LogConfig { remote_enabled: true, file_delete_delay_ms: 0, ..LogConfig::default() };
+    edit(&mut config);
+    let (log, _) = Log::open(OpenLog {
+        id: world.log.clone(),
+        dir: world.dir.path().join("log-0"),
+        config,
+        files: Arc::new(OsFiles),
+        clock: world.clock.clone(),
+        clean_shutdown: false,
+        recovery_point: Offset(0),
+        log_start: Offset(0),
+        committed_remote_end: None,
+    })
+    .unwrap();
+    log
+}
+
+/// Seals the active segment and makes it durable.
+pub fn roll(log: &Log) {
+    assert!(log.roll().unwrap());
+    log.maintain().unwrap();
 }
