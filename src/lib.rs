@@ -2,6 +2,7 @@
 //! It holds sockets, requests, partitions, coordinators and the command line; it knows every floor below.
 
 pub mod api;
+pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use firnline_controller::client::Controller;
 use firnline_tiering::clock::Clock;
+use firnline_tiering::cold::commit::TierCommit;
 use firnline_tiering::entropy::Entropy;
 use futures::future::LocalBoxFuture;
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use crate::api::said_once::SaidOnce;
 use crate::config::broker::BrokerConfig;
 use crate::metadata::producer_ids::ProducerIds;
 use crate::metadata::view::MetadataView;
+use crate::partition::cold_desk::{ColdAccess, ColdDesk};
 use crate::partition::cold_lane::ColdLane;
 use crate::partition::directory::Directory;
 use crate::partition::hosted::HostedPartitions;
@@ -34,6 +36,10 @@ pub struct Shared {
     pub controller: Controller,
     /// The partitions held here.
     pub hosted: Arc<HostedPartitions>,
+    /// The lane to the bucket; `None` without one.
+    pub cold: Option<Arc<ColdAccess>>,
+    /// Asks the quorum to change tier rows.
+    pub tiers: Arc<dyn TierCommit>,
     /// Work that may wait for the local disk.
     pub lane: Arc<ColdLane>,
     /// Offset of the newest metadata image whose partitions are open (or gone) here: a handler that changed metadata
@@ -78,6 +84,8 @@ pub struct ServingCore {
     pub index: usize,
     /// Requests that wait on this core.
     pub purgatory: Rc<Purgatory>,
+    /// Reads from the bucket under way on this core; `None` without a bucket.
+    pub cold: Option<Rc<ColdDesk>>,
 }
 
 /// Who is asking.

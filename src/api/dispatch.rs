@@ -2,7 +2,7 @@
 
 use crate::api::admin::{alter_configs, cluster, describe_configs, log_dirs};
 use crate::api::context::{Answer, Context};
-use crate::api::data::{fetch, init_producer_id, leader_epoch, produce};
+use crate::api::data::{delete_records, fetch, init_producer_id, leader_epoch, list_offsets, produce};
 use crate::api::session::api_versions;
 use crate::api::topics::{
     create_partitions, create_topics, delete_topics, describe_topic_partitions, metadata,
@@ -15,6 +15,7 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
     match body {
         Body::Produce(view) => produce::handle(ctx, &header, view),
         Body::Fetch(view) => fetch::handle(ctx, &header, view),
+        Body::ListOffsets(request) => list_offsets::handle(ctx, &header, request),
         Body::OffsetForLeaderEpoch(request) => leader_epoch::handle(ctx, &header, request),
         Body::Metadata(request) => metadata::handle(ctx, &header, request),
         Body::CreateTopics(request) => create_topics::handle(ctx, &header, request),
@@ -28,6 +29,7 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::InitProducerId(request) => init_producer_id::handle(ctx, &header, request),
         Body::ApiVersions(request) => api_versions::handle(ctx, &header, &request),
         Body::ApiVersionsUnsupported => api_versions::unsupported(&header),
+        Body::DeleteRecords(request) => delete_records::handle(ctx, &header, request),
         Body::Refused(response) => Answer::Ready(response),
         _ => Answer::Close(format!("{:?} has no handler yet", header.api_key)),
     }

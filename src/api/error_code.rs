@@ -289,8 +289,11 @@ mod admin {
 /// Serving: what partitions and sessions refuse.
 mod data {
     use firnline_tiering::batch::validate::{Invalid, RecordReason};
+    use firnline_tiering::cold::commit::CommitError;
+    use firnline_tiering::cold::reader::ColdReadError;
     use firnline_tiering::log::append::AppendError;
     use firnline_tiering::log::read::ReadError;
+    use firnline_tiering::log::truncate::CutError;
     use firnline_tiering::producer::state::SequenceError;
 
     use super::ErrorCode;
@@ -298,6 +301,8 @@ mod data {
     use crate::partition::leader::ProduceRefused;
     use crate::partition::read::ReadRefused;
     use crate::partition::replica::EpochRefused;
+    use crate::partition::times::TimeError;
+    use crate::partition::trim::TrimRefused;
 
     impl From<&SessionRefused> for ErrorCode {
         fn from(refused: &SessionRefused) -> ErrorCode {
@@ -357,13 +362,10 @@ mod data {
                 // Produce tries again instead of telling; whoever does tell wants the request repeated.
                 AppendError::Busy => ErrorCode::RequestTimedOut,
                 AppendError::Invalid(invalid) => invalid.into(),
-                AppendError::Control(_) => ErrorCode::InvalidRecord,
+                AppendError::Control(_) | AppendError::OutOfOrder { .. } => ErrorCode::InvalidRecord,
                 AppendError::Sequence(refused) => refused.into(),
-                // It moved, or the broker stops: the client asks for the new leader.
-                AppendError::Closed => ErrorCode::NotLeaderOrFollower,
                 AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
-                AppendError::StaleEpoch { .. } => ErrorCode::NotLeaderOrFollower,
-                AppendError::OutOfOrder { .. } => ErrorCode::InvalidRecord,
+                AppendError::StaleEpoch { .. } | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
                 AppendError::DiskFull { .. } | AppendError::Storage { .. } => ErrorCode::KafkaStorage,
             }
         }
@@ -405,6 +407,58 @@ mod data {
                 | Invalid::Record { .. }
                 | Invalid::OffsetDelta { .. }
                 | Invalid::RecordCount { .. } => ErrorCode::InvalidRecord,
+            }
+        }
+    }
+
+    impl From<&ColdReadError> for ErrorCode {
+        fn from(error: &ColdReadError) -> ErrorCode {
+            match error {
+                ColdReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+                ColdReadError::NotFound { .. } | ColdReadError::Unavailable { .. } => ErrorCode::KafkaStorage,
+                ColdReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+            }
+        }
+    }
+
+    impl From<&TimeError> for ErrorCode {
+        fn from(error: &TimeError) -> ErrorCode {
+            match error {
+                TimeError::Local(error) => error.into(),
+                TimeError::Cold(error) => error.into(),
+                TimeError::NoBucket | TimeError::Lane(_) => ErrorCode::KafkaStorage,
+            }
+        }
+    }
+
+    impl From<&TrimRefused> for ErrorCode {
+        fn from(refused: &TrimRefused) -> ErrorCode {
+            match refused {
+                TrimRefused::NotLeader => ErrorCode::NotLeaderOrFollower,
+                TrimRefused::CompactOnly => ErrorCode::PolicyViolation,
+                TrimRefused::Commit(error) => error.into(),
+                TrimRefused::Cut(error) => error.into(),
+                TrimRefused::Lane(_) => ErrorCode::KafkaStorage,
+            }
+        }
+    }
+
+    impl From<&CommitError> for ErrorCode {
+        /// All but a missing log pass: the client may ask again.
+        fn from(error: &CommitError) -> ErrorCode {
+            match error {
+                CommitError::NoSuchLog => ErrorCode::UnknownTopicOrPartition,
+                CommitError::Refused(_) | CommitError::Unavailable(_) => ErrorCode::NotLeaderOrFollower,
+                CommitError::Unknown(_) => ErrorCode::RequestTimedOut,
+            }
+        }
+    }
+
+    impl From<&CutError> for ErrorCode {
+        fn from(error: &CutError) -> ErrorCode {
+            match error {
+                CutError::AboveEnd { .. } | CutError::BelowFloor { .. } => ErrorCode::OffsetOutOfRange,
+                CutError::Storage { .. } => ErrorCode::KafkaStorage,
             }
         }
     }

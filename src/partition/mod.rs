@@ -1,9 +1,12 @@
 //! Partitions as this broker holds them: who leads, what may be appended, what may be seen.
 //! They speak batches and offsets, never requests: nothing of wire or api is known here.
 
+pub mod cold_desk;
 pub mod cold_lane;
 pub mod directory;
 pub mod hosted;
 pub mod leader;
 pub mod read;
 pub mod replica;
+pub mod times;
+pub mod trim;

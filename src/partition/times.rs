@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use firnline_tiering::cold::lookup::ColdTime;
 use firnline_tiering::cold::reader::ColdReadError;
 use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::log::read::ReadError;
@@ -101,9 +102,9 @@ impl<'a> Times<'a> {
         if let Some(row) = self.partition.log().tier().filter(|row| row.has_committed()) {
             let access = cold.ok_or(TimeError::NoBucket)?;
             let id = self.partition.log().id();
-            let answer = access.reader().offset_for_time(id, &row, timestamp_ms, bound).await?;
-            if let TimeAnswer::Found { .. } = answer {
-                return Ok(place(answer));
+            let found = access.reader().offset_for_time(id, &row, timestamp_ms, bound, OPEN_MAX).await?;
+            if let Some(found) = found {
+                return Ok(remote_place(found));
             }
         }
         let answer = self.local(lane, move |log| log.offset_for_time_local(timestamp_ms, bound)).await?;
@@ -123,19 +124,28 @@ impl<'a> Times<'a> {
         let Some(row) = row.filter(|_| offsets.log_start < offsets.local_start) else { return Ok(local) };
         let access = cold.ok_or(TimeError::NoBucket)?;
         let id = self.partition.log().id();
-        let remote = place(access.reader().max_timestamp(id, &row, bound.min(offsets.local_start)).await?);
+        let remote = access.reader().max_timestamp(id, &row, bound, OPEN_MAX).await?.map(remote_place);
         // An equal timestamp in the older tier comes first.
-        Ok(if remote.timestamp_ms >= local.timestamp_ms && remote.offset >= 0 { remote } else { local })
+        Ok(remote.filter(|remote| remote.timestamp_ms >= local.timestamp_ms).unwrap_or(local))
     }
 
     async fn local(
         &self,
         lane: &Arc<ColdLane>,
-        search: impl FnOnce(&firnline_tiering::log::unified::Log) -> Result<TimeAnswer, ReadError> + Send + 'static,
+        search: impl FnOnce(&firnline_tiering::log::unified::Log) -> Result<TimeAnswer, ReadError>
+        + Send
+        + 'static,
     ) -> Result<TimeAnswer, TimeError> {
         let log = self.partition.log().clone();
         Ok(lane.run(move || Ok(search(&log))).await??)
     }
+}
+
+/// Bytes that one compressed batch may open to while it is searched.
+const OPEN_MAX: usize = 64 << 20;
+
+fn remote_place(found: ColdTime) -> At {
+    At { offset: found.offset.0, timestamp_ms: found.timestamp_ms, leader_epoch: found.leader_epoch.0 }
 }
 
 fn place(answer: TimeAnswer) -> At {

@@ -61,7 +61,11 @@ pub async fn trim(
 }
 
 /// Proposes the new start until the row takes it; an offload may commit its own step in between.
-async fn move_in_quorum(partition: &PartitionHandle, to: Offset, tiers: &dyn TierCommit) -> Result<(), TrimRefused> {
+async fn move_in_quorum(
+    partition: &PartitionHandle,
+    to: Offset,
+    tiers: &dyn TierCommit,
+) -> Result<(), TrimRefused> {
     let id = partition.log().id();
     let mut last = CommitError::NoSuchLog;
     for _ in 0..TRIES {

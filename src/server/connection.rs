@@ -9,9 +9,8 @@ use std::sync::Arc;
 use futures::future::LocalBoxFuture;
 use tokio::io::AsyncReadExt;
 
-use crate::api::context::{Answer, Context};
+use crate::api::context::Answer;
 use crate::api::counters::Counters;
-use crate::api::dispatch::dispatch;
 use crate::partition::cold_lane::ColdLane;
 use crate::server::pulse::{Knock, Pulse};
 use crate::server::send::Sender;
@@ -57,10 +56,18 @@ impl Ended {
     }
 }
 
+/// Who answers the requests of a connection.
+pub trait Service {
+    /// Begins to answer a request.
+    fn serve(&self, request: Request) -> Answer;
+    /// Every request that had arrived has been begun.
+    fn end_turn(&self);
+}
+
 /// A connection and all that is under way on it.
-pub struct Connection {
+pub struct Connection<S> {
     stream: Stream,
-    context: Context,
+    service: S,
     frames: FrameReader,
     sender: Sender,
     counters: Arc<Counters>,
@@ -87,13 +94,18 @@ enum Event {
     Knock(Knock),
 }
 
-impl Connection {
+impl<S: Service> Connection<S> {
     /// A connection that holds no memory until bytes arrive. `request_max` is `socket.request.max.bytes`.
-    pub fn new(stream: Stream, context: Context, lane: Arc<ColdLane>, request_max: usize) -> Self {
-        let counters = context.shared.counters.clone();
+    pub fn new(
+        stream: Stream,
+        service: S,
+        counters: Arc<Counters>,
+        lane: Arc<ColdLane>,
+        request_max: usize,
+    ) -> Self {
         Self {
             stream,
-            context,
+            service,
             frames: FrameReader::new(request_max),
             sender: Sender::new(lane, counters.clone()),
             counters,
@@ -108,7 +120,7 @@ impl Connection {
     pub async fn run(mut self, pulse: &Pulse) -> Ended {
         loop {
             self.serve();
-            self.context.core.purgatory.end_turn();
+            self.service.end_turn();
             if let Err(error) = self.flush().await {
                 return Ended::Io(error);
             }
@@ -144,7 +156,7 @@ impl Connection {
             }
             let produce = request.header.api_key == ApiKey::Produce;
             self.counters.requests(request.header.api_key).add(1);
-            let answer = dispatch(&self.context, request);
+            let answer = self.service.serve(request);
             self.take(answer, produce);
         }
     }
@@ -213,6 +225,11 @@ impl Connection {
             Event::Knock(Knock::Stop) => {
                 self.ending.get_or_insert(Ended::Stop);
                 self.held = None;
+                // What was appended is still acknowledged; who waits for news asks another broker.
+                self.answers.retain(|pending| match pending {
+                    Pending::Ready(_) => true,
+                    Pending::Later { produce, .. } => *produce,
+                });
             }
         }
         None
@@ -267,4 +284,204 @@ async fn optional<T>(future: Option<&mut LocalBoxFuture<'static, T>>) -> T {
 async fn read(stream: &mut Stream, frames: &mut FrameReader) -> io::Result<usize> {
     stream.readable().await?;
     stream.read_buf(frames.space()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+    use tokio::sync::oneshot;
+    use tokio::task::LocalSet;
+
+    /// Answers by a script: what each correlation id gets.
+    #[derive(Clone, Default)]
+    struct Script {
+        begun: Rc<RefCell<Vec<i32>>>,
+        answers: Rc<RefCell<Vec<(i32, Answer)>>>,
+    }
+
+    impl Service for Script {
+        fn serve(&self, request: Request) -> Answer {
+            let id = request.header.correlation_id;
+            self.begun.borrow_mut().push(id);
+            let mut answers = self.answers.borrow_mut();
+            match answers.iter().position(|(of, _)| *of == id) {
+                Some(place) => answers.remove(place).1,
+                None => Answer::Ready(response(id)),
+            }
+        }
+
+        fn end_turn(&self) {}
+    }
+
+    fn response(id: i32) -> Response {
+        Response::with_header(id, false, vec![Piece::Bytes(Bytes::new())]).unwrap()
+    }
+
+    fn later(released: oneshot::Receiver<Answer>) -> LocalBoxFuture<'static, Answer> {
+        Box::pin(async move { released.await.unwrap() })
+    }
+
+    fn frame(key: i16, version: i16, id: i32, body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        frame.extend(i32::try_from(10 + body.len()).unwrap().to_be_bytes());
+        frame.extend(key.to_be_bytes());
+        frame.extend(version.to_be_bytes());
+        frame.extend(id.to_be_bytes());
+        frame.extend((-1i16).to_be_bytes());
+        frame.extend(body);
+        frame
+    }
+
+    /// Produce v3 of nothing: null id, acks=-1, timeout, no topics.
+    fn produce(id: i32) -> Vec<u8> {
+        frame(0, 3, id, &[255, 255, 255, 255, 0, 0, 0, 1, 0, 0, 0, 0])
+    }
+
+    fn api_versions(id: i32) -> Vec<u8> {
+        frame(18, 0, id, &[])
+    }
+
+    struct Setting {
+        script: Script,
+        client: DuplexStream,
+        pulse: Rc<Pulse>,
+        ended: tokio::task::JoinHandle<Ended>,
+    }
+
+    /// Starts a connection inside a `LocalSet`.
+    fn start(answers: Vec<(i32, Answer)>) -> Setting {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let script = Script { answers: Rc::new(RefCell::new(answers)), ..Script::default() };
+        let stream = Stream::Simulated(Box::new(server));
+        let connection =
+            Connection::new(stream, script.clone(), Arc::default(), ColdLane::new(None), 1 << 20);
+        let pulse = Rc::new(Pulse::default());
+        let beat = pulse.clone();
+        let ended = tokio::task::spawn_local(async move { connection.run(&beat).await });
+        Setting { script, client, pulse, ended }
+    }
+
+    impl Setting {
+        async fn send(&mut self, frames: &[Vec<u8>]) {
+            self.client.write_all(&frames.concat()).await.unwrap();
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        /// Correlation ids of the next `count` responses.
+        async fn receive(&mut self, count: usize) -> Vec<i32> {
+            let mut ids = Vec::new();
+            for _ in 0..count {
+                assert_eq!(self.client.read_i32().await.unwrap(), 4);
+                ids.push(self.client.read_i32().await.unwrap());
+            }
+            ids
+        }
+
+        fn begun(&self) -> Vec<i32> {
+            self.script.begun.borrow().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn produce_overtakes_nothing_but_starts_behind_produce() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let (release, released) = oneshot::channel();
+                let mut it = start(vec![(1, Answer::Later(later(released)))]);
+                it.send(&[produce(1), produce(2), api_versions(3), produce(4)]).await;
+                assert_eq!(it.begun(), [1, 2], "only Produce starts behind a waiting Produce");
+                release.send(Answer::Ready(response(1))).ok();
+                assert_eq!(it.receive(4).await, [1, 2, 3, 4]);
+                assert_eq!(it.begun(), [1, 2, 3, 4]);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_holds_back_everything() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let (release, released) = oneshot::channel();
+                let mut it = start(vec![(1, Answer::First(later(released)))]);
+                it.send(&[produce(1), produce(2)]).await;
+                assert_eq!(it.begun(), [1]);
+                release.send(Answer::Ready(response(1))).ok();
+                assert_eq!(it.receive(2).await, [1, 2]);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_answer_leaves_no_gap_and_a_close_ends_after_what_came_before() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let close = Answer::Close("enough".to_owned());
+                let mut it = start(vec![(2, Answer::Silent), (4, close)]);
+                it.send(&[produce(1), produce(2), produce(3), produce(4), produce(5)]).await;
+                assert_eq!(it.receive(2).await, [1, 3]);
+                assert!(it.client.read_i32().await.is_err());
+                assert_eq!(it.begun(), [1, 2, 3, 4]);
+                assert!(matches!(it.ended.await.unwrap(), Ended::Closed(why) if why == "enough"));
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_takes_its_waiting_request_along() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let (release, released) = oneshot::channel();
+                let mut it = start(vec![(1, Answer::Later(later(released)))]);
+                it.send(&[api_versions(1)]).await;
+                drop(it.client);
+                assert!(matches!(it.ended.await.unwrap(), Ended::Eof | Ended::Io(_)));
+                assert!(release.is_closed(), "the request still waits");
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_flood_behind_a_waiting_request_is_not_read() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let (_release, released) = oneshot::channel();
+                let mut it = start(vec![(0, Answer::Later(later(released)))]);
+                let flood: Vec<u8> = (0..20_000).flat_map(api_versions).collect();
+                let write = tokio::time::timeout(Duration::from_millis(200), it.client.write_all(&flood));
+                assert!(write.await.is_err(), "280 KB went into a connection that answers nothing");
+                assert_eq!(it.begun(), [0]);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_request_end_it() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let mut it = start(Vec::new());
+                it.send(&[api_versions(1), b"GET / HTTP/1.1\r\n".to_vec()]).await;
+                assert_eq!(it.receive(1).await, [1]);
+                assert!(it.ended.await.unwrap().is_broken());
+                let mut it = start(Vec::new());
+                it.send(&[]).await;
+                it.pulse.set_busy(false);
+                it.client.write_all(&frame(77, 0, 1, &[])).await.unwrap();
+                assert!(matches!(it.ended.await.unwrap(), Ended::Wire(_)));
+            })
+            .await;
+    }
 }

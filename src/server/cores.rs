@@ -5,14 +5,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use parking_lot::Mutex;
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
 
+use crate::api::context::ServingCore;
+use crate::partition::cold_desk::{ColdAccess, ColdDesk};
 use crate::purgatory::delayed::{Purgatory, WakeBoard};
+use crate::server::pulse::Pulses;
 
 /// Where requests are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,24 @@ impl CoreMode {
     }
 }
 
+/// What every core is made with.
+#[derive(Clone)]
+pub struct CoreSetup {
+    /// Letter boxes, one per core.
+    pub board: Arc<WakeBoard>,
+    /// A connection silent for longer is closed; `None` for never.
+    pub idle: Option<Duration>,
+    /// The lane to the bucket, if there is one.
+    pub cold: Option<Arc<ColdAccess>>,
+}
+
 /// What a core offers to the jobs that run on it.
 #[derive(Clone)]
 pub struct CoreDesk {
-    /// The core's number, from 0.
-    pub core: usize,
-    /// The core's waiters.
-    pub purgatory: Rc<Purgatory>,
+    /// What handlers see of the core.
+    pub serving: Rc<ServingCore>,
+    /// Finds connections that went quiet.
+    pub pulses: Rc<Pulses>,
 }
 
 /// Something to run on a core until it is done.
@@ -54,12 +67,13 @@ pub type Job = Box<dyn FnOnce(CoreDesk) -> LocalBoxFuture<'static, ()> + Send>;
 /// The serving cores.
 pub struct Cores {
     cores: Vec<Core>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Core {
     jobs: mpsc::UnboundedSender<Job>,
     load: Arc<AtomicUsize>,
+    /// Answers when the core has ended.
+    ended: oneshot::Receiver<()>,
 }
 
 /// A core's thread or runtime could not be made.
@@ -71,45 +85,29 @@ pub struct CoreError {
 }
 
 impl Cores {
-    /// Starts the cores, each with a letter box on `board`.
-    pub fn start(mode: CoreMode, board: &Arc<WakeBoard>) -> Result<Self, CoreError> {
-        assert_eq!(mode.count(), board.cores(), "one letter box per core");
+    /// Starts the cores.
+    pub fn start(mode: CoreMode, setup: &CoreSetup) -> Result<Self, CoreError> {
+        assert_eq!(mode.count(), setup.board.cores(), "one letter box per core");
         let mut cores = Vec::with_capacity(mode.count());
-        let mut threads = Vec::new();
-        for core in 0..mode.count() {
+        for index in 0..mode.count() {
             // Bounded by the listener: it counts connections before it hands one over.
             let (jobs, inbox) = mpsc::unbounded_channel();
+            let (done, ended) = oneshot::channel();
             let load = Arc::new(AtomicUsize::new(0));
-            let run = run(core, board.clone(), inbox, load.clone());
+            let run = Run { index, setup: setup.clone(), inbox, load: load.clone(), done };
             match mode {
                 CoreMode::Inline => drop(tokio::task::spawn_local(run.on_this_core())),
-                CoreMode::Threads(_) => threads.push(run.on_a_thread()?),
+                CoreMode::Threads(_) => run.on_a_thread()?,
             }
-            cores.push(Core { jobs, load });
+            cores.push(Core { jobs, load, ended });
         }
-        Ok(Self { cores, threads: Mutex::new(threads) })
+        Ok(Self { cores })
     }
 
     /// Hands `job` to the core with the fewest jobs; the lower number wins a tie. False when the cores have stopped.
     pub fn run_on_least_loaded(&self, job: Job) -> bool {
         let least = self.cores.iter().min_by_key(|core| core.load.load(Ordering::Relaxed));
-        let Some(core) = least else { return false };
-        core.load.fetch_add(1, Ordering::Relaxed);
-        core.jobs.send(job).is_ok()
-    }
-
-    /// Hands a job to every core.
-    pub fn run_on_each(&self, mut job: impl FnMut() -> Job) {
-        for core in &self.cores {
-            core.load.fetch_add(1, Ordering::Relaxed);
-            // A core that has stopped takes no jobs any more: nothing is left to do there.
-            let _ = core.jobs.send(job());
-        }
-    }
-
-    /// How many cores there are.
-    pub fn count(&self) -> usize {
-        self.cores.len()
+        least.is_some_and(|core| core.take(job))
     }
 
     /// How many jobs each core runs.
@@ -117,70 +115,97 @@ impl Cores {
         self.cores.iter().map(|core| core.load.load(Ordering::Relaxed)).collect()
     }
 
-    /// Takes no more jobs, drops nothing that runs: each core ends when its jobs have.
-    pub fn close(self) -> Vec<JoinHandle<()>> {
-        self.threads.into_inner()
+    /// Tells every connection to finish, takes no more jobs, and waits for the cores to end; false when some are
+    /// still busy after `patience`.
+    pub async fn stop(self, patience: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut all = true;
+        for core in &self.cores {
+            core.take(Box::new(|desk| Box::pin(async move { desk.pulses.stop() })));
+        }
+        for core in self.cores {
+            drop(core.jobs);
+            all &= tokio::time::timeout_at(deadline, core.ended).await.is_ok();
+        }
+        all
+    }
+}
+
+impl Core {
+    fn take(&self, job: Job) -> bool {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let taken = self.jobs.send(job).is_ok();
+        if !taken {
+            self.load.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
     }
 }
 
 /// A core that is about to run.
 struct Run {
-    core: usize,
-    board: Arc<WakeBoard>,
+    index: usize,
+    setup: CoreSetup,
     inbox: mpsc::UnboundedReceiver<Job>,
     load: Arc<AtomicUsize>,
-}
-
-fn run(
-    core: usize,
-    board: Arc<WakeBoard>,
-    inbox: mpsc::UnboundedReceiver<Job>,
-    load: Arc<AtomicUsize>,
-) -> Run {
-    Run { core, board, inbox, load }
+    done: oneshot::Sender<()>,
 }
 
 impl Run {
-    fn on_a_thread(self) -> Result<JoinHandle<()>, CoreError> {
-        let core = self.core;
+    fn on_a_thread(self) -> Result<(), CoreError> {
+        let core = self.index;
         let failed = |source| CoreError { core, source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        std::thread::Builder::new()
-            .name(format!("firn-core-{core}"))
-            .spawn(move || LocalSet::new().block_on(&runtime, self.on_this_core()))
-            .map_err(failed)
+        let thread = std::thread::Builder::new().name(format!("firn-core-{core}"));
+        thread.spawn(move || LocalSet::new().block_on(&runtime, self.on_this_core())).map_err(failed)?;
+        Ok(())
     }
 
     async fn on_this_core(mut self) {
-        let purgatory = Purgatory::new(self.core, self.board);
-        let desk = CoreDesk { core: self.core, purgatory: purgatory.clone() };
-        let driver = tokio::task::spawn_local(purgatory.drive());
-        let mut running = tokio::task::JoinSet::new();
+        let purgatory = Purgatory::new(self.index, self.setup.board.clone());
+        let cold = self.setup.cold.map(|access| ColdDesk::new(access, self.setup.board));
+        let serving = Rc::new(ServingCore { index: self.index, purgatory: purgatory.clone(), cold });
+        let desk = CoreDesk { serving, pulses: Rc::default() };
+        let mut duties = JoinSet::new();
+        duties.spawn_local(purgatory.drive());
+        duties.spawn_local(desk.pulses.clone().sweep(self.setup.idle));
+        let mut running = JoinSet::new();
         loop {
             tokio::select! {
-                job = self.inbox.recv() => {
-                    let Some(job) = job else { break };
-                    let load = self.load.clone();
-                    let future = job(desk.clone());
-                    running.spawn_local(async move {
-                        let _leaves = Leaves(load);
-                        future.await;
-                    });
-                }
-                Some(_) = running.join_next() => {}
+                job = self.inbox.recv() => match job {
+                    Some(job) => drop(running.spawn_local(counted(job(desk.clone()), self.load.clone()))),
+                    None => break,
+                },
+                Some(ended) = running.join_next() => report(ended),
             }
         }
-        while running.join_next().await.is_some() {}
-        driver.abort();
+        while let Some(ended) = running.join_next().await {
+            report(ended);
+        }
+        duties.shutdown().await;
+        // Nobody may be waiting for it any more.
+        let _ = self.done.send(());
     }
 }
 
-/// Counts a job off when it ends, however it ends.
-struct Leaves(Arc<AtomicUsize>);
+/// A job that is counted off when it ends, however it ends.
+async fn counted(job: LocalBoxFuture<'static, ()>, load: Arc<AtomicUsize>) {
+    struct Leaves(Arc<AtomicUsize>);
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let _leaves = Leaves(load);
+    job.await;
+}
 
-impl Drop for Leaves {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+/// A panic ends one connection, never the core; it is a defect all the same.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked; please report this");
     }
 }
 
@@ -188,10 +213,10 @@ impl Drop for Leaves {
 mod tests {
     use super::*;
 
-    #[test]
-    fn jobs_spread_over_the_cores_and_end_before_close_returns() {
-        let board = WakeBoard::new(2);
-        let cores = Cores::start(CoreMode::Threads(2), &board).unwrap();
+    #[tokio::test]
+    async fn jobs_spread_over_the_cores_and_stop_waits_for_them() {
+        let setup = CoreSetup { board: WakeBoard::new(2), idle: None, cold: None };
+        let cores = Cores::start(CoreMode::Threads(2), &setup).unwrap();
         let (seen, names) = std::sync::mpsc::channel();
         let barrier = Arc::new(tokio::sync::Barrier::new(2));
         for _ in 0..2 {
@@ -199,14 +224,13 @@ mod tests {
             let job: Job = Box::new(move |desk| {
                 Box::pin(async move {
                     barrier.wait().await;
-                    seen.send((desk.core, std::thread::current().name().map(str::to_owned))).unwrap();
+                    let name = std::thread::current().name().map(str::to_owned);
+                    seen.send((desk.serving.index, name)).unwrap();
                 })
             });
             assert!(cores.run_on_least_loaded(job));
         }
-        for thread in cores.close() {
-            thread.join().unwrap();
-        }
+        assert!(cores.stop(Duration::from_secs(30)).await);
         let mut names: Vec<_> = names.try_iter().collect();
         names.sort();
         assert_eq!(names, [(0, Some("firn-core-0".to_owned())), (1, Some("firn-core-1".to_owned()))]);

@@ -2,6 +2,6 @@
 
 pub mod connection;
 pub mod cores;
-
+pub mod listener;
 pub mod pulse;
 pub mod send;

@@ -15,7 +15,20 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 #[async_trait]
 pub trait Net: Send + Sync + Debug {
     /// Binds `address` and listens on it. A port of 0 picks a free one.
-    async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>>;
+    async fn listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Box<dyn Listener>>;
+    /// The addresses a name stands for, at least one.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// How a listening socket is set up; accepted connections inherit it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections the kernel completes while the accept loop is busy.
+    pub backlog: u32,
+    /// Send buffer, bytes; `None` = the kernel's choice.
+    pub send_buffer: Option<usize>,
+    /// Receive buffer, bytes; `None` = the kernel's choice.
+    pub receive_buffer: Option<usize>,
 }
 
 /// A bound, listening socket.
@@ -164,19 +177,27 @@ struct OsListener(tokio::net::TcpListener);
 impl Net for OsNet {
     /// SO_REUSEADDR is set (a restart must not wait for TIME_WAIT), SO_REUSEPORT is not: a second process on the
     /// same port has to fail instead of taking half of the connections.
-    async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
+    async fn listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Box<dyn Listener>> {
+        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let socket = match address {
             SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
             SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
         };
         socket.set_reuseaddr(true)?;
+        options.send_buffer.map_or(Ok(()), |bytes| socket.set_send_buffer_size(size(bytes)))?;
+        options.receive_buffer.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(size(bytes)))?;
         socket.bind(address)?;
-        Ok(Box::new(OsListener(socket.listen(BACKLOG)?)))
+        Ok(Box::new(OsListener(socket.listen(options.backlog)?)))
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(found)
     }
 }
-
-/// Connections the kernel completes while the accept loop is busy.
-const BACKLOG: u32 = 1024;
 
 #[async_trait]
 impl Listener for OsListener {
@@ -245,8 +266,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_refused() {
-        let first = OsNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let second = OsNet.listen(first.local_addr().unwrap()).await;
+        let options = ListenOptions { backlog: 8, send_buffer: None, receive_buffer: Some(1 << 16) };
+        let first = OsNet.listen(([127, 0, 0, 1], 0).into(), &options).await.unwrap();
+        let second = OsNet.listen(first.local_addr().unwrap(), &options).await;
         assert_eq!(second.err().map(|e| e.kind()), Some(io::ErrorKind::AddrInUse));
     }
 }

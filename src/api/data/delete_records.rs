@@ -28,7 +28,8 @@ pub fn handle(ctx: &Context, header: &Header, request: DeleteRecordsRequest) -> 
                 let delete = delete(&ctx, &topic.name, asked.partition_index, asked.offset);
                 let outcome = tokio::time::timeout_at(deadline, delete).await;
                 let outcome = outcome.unwrap_or(Err(ErrorCode::RequestTimedOut));
-                let answer = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
+                let answer =
+                    DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
                 result.partitions.push(match outcome {
                     Ok(low) => answer.with_low_watermark(low.0),
                     Err(code) => answer.with_low_watermark(-1).with_error_code(code.code()),

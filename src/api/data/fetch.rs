@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firnline_controller::id::TopicId;
 use firnline_tiering::batch::header::BatchHeader;
-use firnline_tiering::log::read::{Read, ReadError};
+use firnline_tiering::log::read::Read;
 use firnline_tiering::offsets::Offset;
 use tokio::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::api::data::fetch_session::{Opened, SessionRefused, Wanted};
 use crate::api::data::leader_hint::endpoints;
 use crate::api::error_code::ErrorCode;
 use crate::metadata::view::Leader;
+use crate::partition::cold_desk::Desk;
 use crate::partition::read::{Found, Isolation, ReadAsk, ReadRefused};
 use crate::partition::replica::PartitionHandle;
 use crate::purgatory::delayed::Woken;
@@ -170,8 +171,31 @@ impl Fetching {
     }
 
     fn take_cold(&self, partition: &PartitionHandle, ask: &ReadAsk, fetched: &mut Fetched, pass: &mut Pass) {
-        let _ = (partition, ask, pass);
-        fetched.error = ErrorCode::KafkaStorage.code();
+        let Some(desk) = &self.ctx.core.cold else {
+            fetched.error = ErrorCode::KafkaStorage.code();
+            return;
+        };
+        if ask.max_bytes == 0 && !ask.min_one {
+            return;
+        }
+        match desk.ask(partition, ask.from, ask.max_bytes, partition.bound(self.isolation)) {
+            Desk::Coming => {}
+            Desk::Here(bytes) => {
+                let bytes = whole_batches(bytes, ask.max_bytes, ask.min_one);
+                if !bytes.is_empty() {
+                    pass.cold.push(pass.fetched.len());
+                    fetched.records.push(Piece::Bytes(bytes));
+                }
+            }
+            Desk::Failed(error) => {
+                pass.cold.push(pass.fetched.len());
+                fetched.error = match partition.offsets().log_start > ask.from {
+                    // Retention passed the reader by while it read.
+                    true => ErrorCode::OffsetOutOfRange.code(),
+                    false => ErrorCode::from(&error).code(),
+                };
+            }
+        }
     }
 
     /// Who leads instead, where the error says that the client asked the wrong broker or with an old epoch.
@@ -215,7 +239,9 @@ impl Fetching {
         self.ctx.shared.counters.fetch_failures.add(failures as u64);
         for place in &pass.cold {
             let asked = Offset(self.opened.wanted[*place].ask.fetch_offset);
-            let _ = asked;
+            if let (Some(desk), Ok(partition)) = (&self.ctx.core.cold, &self.targets[*place]) {
+                desk.served(partition, asked);
+            }
             self.ctx.shared.counters.fetch_cold_bytes.add(pass.fetched[*place].record_bytes());
         }
     }

@@ -9,7 +9,7 @@ use crate::api::context::{Answer, Context};
 use crate::api::error_code::ErrorCode;
 use crate::partition::read::Isolation;
 use crate::partition::replica::PartitionHandle;
-use crate::partition::times::{At, TimeError, Times};
+use crate::partition::times::{At, Times};
 use crate::wire::header::Header;
 use crate::wire::message::list_offsets_request::ListOffsetsPartition;
 use crate::wire::message::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -24,19 +24,20 @@ const LATEST_TIERED: i64 = -5;
 
 /// Handles one ListOffsets request.
 pub fn handle(ctx: &Context, header: &Header, request: ListOffsetsRequest) -> Answer {
-    let isolation =
-        if request.isolation_level == 1 { Isolation::Committed } else { Isolation::Uncommitted };
+    let isolation = if request.isolation_level == 1 { Isolation::Committed } else { Isolation::Uncommitted };
     let asking = Asking { ctx: ctx.clone(), header: header.clone(), isolation };
-    let waits = request.topics.iter().flat_map(|topic| &topic.partitions).any(|asked| searches(asked.timestamp));
+    let waits =
+        request.topics.iter().flat_map(|topic| &topic.partitions).any(|asked| searches(asked.timestamp));
     if !waits {
         let mut response = ListOffsetsResponse::default();
         for topic in &request.topics {
             let twice = repeated(&topic.partitions);
-            let answers = topic.partitions.iter().map(|asked| match asking.at_once(&topic.name, asked, &twice) {
-                Ok(done) => done,
-                // cannot happen: no timestamp of this request searches.
-                Err(_) => failed(asked, ErrorCode::InvalidRequest),
-            });
+            let answers =
+                topic.partitions.iter().map(|asked| match asking.at_once(&topic.name, asked, &twice) {
+                    Ok(done) => done,
+                    // cannot happen: no timestamp of this request searches.
+                    Err(_) => failed(asked, ErrorCode::InvalidRequest),
+                });
             response.topics.push(topic_response(&topic.name, answers.collect()));
         }
         return encode(header, &response).into();
@@ -89,7 +90,8 @@ impl Asking {
     /// How long searching may take: what the client says (v10), at most what the broker allows.
     fn within(&self, timeout_ms: i32) -> Duration {
         let remote = self.ctx.shared.config.remote.as_ref();
-        let limit = remote.map_or(DISK_TIMEOUT, |remote| Duration::from_millis(remote.list_offsets_timeout_ms));
+        let limit =
+            remote.map_or(DISK_TIMEOUT, |remote| Duration::from_millis(remote.list_offsets_timeout_ms));
         match u64::try_from(timeout_ms) {
             Ok(asked) if asked > 0 && self.header.version >= 10 => limit.min(Duration::from_millis(asked)),
             _ => limit,
@@ -125,8 +127,17 @@ impl Asking {
         match supported {
             false => Ok(failed(asked, ErrorCode::UnsupportedVersion)),
             true if searches(asked.timestamp) => Err(partition),
-            true => Ok(found(asked, self.end(&partition, asked.timestamp))),
+            true => Ok(self.found(asked, self.end(&partition, asked.timestamp))),
         }
+    }
+
+    fn found(&self, asked: &ListOffsetsPartition, at: At) -> ListOffsetsPartitionResponse {
+        let answer = ListOffsetsPartitionResponse::default()
+            .with_partition_index(asked.partition_index)
+            .with_offset(at.offset)
+            .with_timestamp(at.timestamp_ms);
+        // The field exists since version 4.
+        if self.header.version >= 4 { answer.with_leader_epoch(at.leader_epoch) } else { answer }
     }
 
     fn end(&self, partition: &PartitionHandle, which: i64) -> At {
@@ -151,7 +162,7 @@ impl Asking {
             timestamp => times.first_since(timestamp, lane, cold).await,
         };
         match outcome {
-            Ok(at) => found(asked, at),
+            Ok(at) => self.found(asked, at),
             Err(error) => failed(asked, ErrorCode::from(&error)),
         }
     }
@@ -159,14 +170,6 @@ impl Asking {
 
 /// Longest search without a bucket.
 const DISK_TIMEOUT: Duration = Duration::from_secs(30);
-
-fn found(asked: &ListOffsetsPartition, at: At) -> ListOffsetsPartitionResponse {
-    ListOffsetsPartitionResponse::default()
-        .with_partition_index(asked.partition_index)
-        .with_offset(at.offset)
-        .with_timestamp(at.timestamp_ms)
-        .with_leader_epoch(at.leader_epoch)
-}
 
 fn failed(asked: &ListOffsetsPartition, code: ErrorCode) -> ListOffsetsPartitionResponse {
     ListOffsetsPartitionResponse::default()

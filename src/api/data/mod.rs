@@ -1,8 +1,10 @@
 //! The data plane: produce, fetch, and the questions about offsets.
 
+pub mod delete_records;
 pub mod fetch;
 pub mod fetch_session;
 pub mod init_producer_id;
 pub mod leader_epoch;
 pub mod leader_hint;
+pub mod list_offsets;
 pub mod produce;

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use firnline_tiering::batch::header::BatchHeader;
+use firnline_tiering::batch::validate::Invalid;
 use firnline_tiering::log::append::{AppendError, Origin};
 
 use crate::api::context::{Answer, Context};
@@ -13,7 +15,7 @@ use crate::partition::hosted::HostedTopic;
 use crate::partition::leader::{LeaderAppend, LeaderAppended, ProduceRefused};
 use crate::wire::header::Header;
 use crate::wire::produce::ProduceView;
-use crate::wire::produce_answer::{LeaderHint, Produced, encode};
+use crate::wire::produce_answer::{LeaderHint, Produced, RecordError, encode};
 
 /// Handles one Produce request.
 pub fn handle(ctx: &Context, header: &Header, view: ProduceView) -> Answer {
@@ -84,6 +86,10 @@ impl Producing {
         let Some(records) = part.records else {
             return Some(failed(ErrorCode::InvalidRecord, "no record batch".to_owned()));
         };
+        if BatchHeader::parse(records).is_ok_and(|header| header.is_transactional()) {
+            let (code, why) = NO_TRANSACTIONS;
+            return Some(failed(code, why.to_owned()));
+        }
         let bytes = records.len() as u64;
         match partition.append(records, &self.how) {
             Ok(done) => {
@@ -115,14 +121,17 @@ impl Producing {
     }
 }
 
+/// The one refusal that librdkafka does not repeat for ever.
+const NO_TRANSACTIONS: (ErrorCode, &str) =
+    (ErrorCode::TransactionalIdAuthorizationFailed, "transactions are not built yet");
+
 /// What makes every partition of a request fail.
 fn refuse_whole(view: &ProduceView) -> Option<(ErrorCode, &'static str)> {
     if !matches!(view.acks(), -1..=1) {
         return Some((ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1"));
     }
     if view.transactional_id().is_some() {
-        let why = "transactions are not built yet";
-        return Some((ErrorCode::TransactionalIdAuthorizationFailed, why));
+        return Some(NO_TRANSACTIONS);
     }
     None
 }
@@ -156,6 +165,17 @@ fn refused_batch(ctx: &Context, refused: &ProduceRefused, topic: &str, index: i3
     let produced = failed(code, refused.to_string());
     match refused {
         ProduceRefused::NotLeader => not_here(ctx, topic, index),
+        ProduceRefused::Log(AppendError::Invalid(invalid)) => {
+            Produced { record_errors: record_errors(invalid), ..produced }
+        }
         _ => produced,
     }
+}
+
+/// The records that made a batch fail, where single ones did (KIP-467).
+fn record_errors(invalid: &Invalid) -> Vec<RecordError> {
+    let Invalid::Records { errors, .. } = invalid else { return Vec::new() };
+    let told = errors.iter();
+    told.map(|error| RecordError { batch_index: error.index, message: Some(error.reason.to_string()) })
+        .collect()
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
-use firnline::transport::net::{Accepted, Listener, Net};
+use firnline::transport::net::{Accepted, ListenOptions, Listener, Net};
 
 use super::journal::Journal;
 
@@ -20,10 +20,14 @@ struct SimListener {
 
 #[async_trait]
 impl Net for SimNet {
-    async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
+    async fn listen(&self, address: SocketAddr, _options: &ListenOptions) -> io::Result<Box<dyn Listener>> {
         self.0.note("net", format_args!("listen {address}"));
         let inner = turmoil::net::TcpListener::bind(("0.0.0.0", address.port())).await?;
         Ok(Box::new(SimListener { inner, journal: self.0.clone() }))
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(vec![SocketAddr::new(turmoil::lookup(host), port)])
     }
 }
 

@@ -1,0 +1,289 @@
+//! Keeps the partitions of this broker in step with the metadata: opens, reconfigures, closes, deletes.
+//! It decides nothing: the image says what there should be. Invariant: a partition is taken out of sight before its log
+//! is closed, and an image counts as assigned only when everything it says is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use firnline_controller::id::{BrokerId, TopicId};
+use firnline_controller::image::delta::Delta;
+use firnline_controller::image::metadata::MetadataImage;
+use firnline_controller::image::topics::Topic;
+use firnline_controller::record::kinds::Resource;
+use firnline_tiering::cold::tier::TierRow;
+use firnline_tiering::log::directory::LogName;
+use firnline_tiering::offsets::Offset;
+use tokio::sync::watch;
+
+use crate::broker::storage::{Opened, Storage, StorageError, Wanted};
+use crate::config::settings::Settings;
+use crate::config::topic::{self, TopicConfig};
+use crate::metadata::view::MetadataView;
+use crate::partition::cold_desk::ColdAccess;
+use crate::partition::hosted::HostedPartitions;
+use crate::partition::replica::{PartitionHandle, PartitionId, Replica, ReplicaSettings};
+use crate::purgatory::delayed::WakeBoard;
+
+/// Keeps partitions in step with the metadata.
+pub struct Assignment {
+    node: BrokerId,
+    settings: Arc<Settings>,
+    storage: Arc<Storage>,
+    hosted: Arc<HostedPartitions>,
+    board: Arc<WakeBoard>,
+    cold: Option<Arc<ColdAccess>>,
+    /// The image that was acted on last.
+    acted: Arc<MetadataImage>,
+    /// Partitions whose log could not be opened: tried again with every image and by housekeeping.
+    failed: BTreeSet<PartitionId>,
+    assigned: watch::Sender<u64>,
+}
+
+/// What an assignment works with.
+pub struct Parts {
+    /// This broker's `node.id`.
+    pub node: BrokerId,
+    /// The broker's settings, without what the image says.
+    pub settings: Arc<Settings>,
+    /// The log directories.
+    pub storage: Arc<Storage>,
+    /// Where open partitions are listed.
+    pub hosted: Arc<HostedPartitions>,
+    /// Wakes who waits for a partition that goes.
+    pub board: Arc<WakeBoard>,
+    /// The lane to the bucket.
+    pub cold: Option<Arc<ColdAccess>>,
+}
+
+impl Assignment {
+    /// Nothing is assigned yet. The receiver tells which image was acted on last.
+    pub fn new(parts: Parts) -> (Self, watch::Receiver<u64>) {
+        let (assigned, reached) = watch::channel(0);
+        let Parts { node, settings, storage, hosted, board, cold } = parts;
+        let (acted, failed) = (Arc::default(), BTreeSet::new());
+        (Self { node, settings, storage, hosted, board, cold, acted, failed, assigned }, reached)
+    }
+
+    /// Deletes what a crash left of deleted topics. A log that the metadata never knew is left alone and named: the
+    /// metadata may be what was lost.
+    pub fn settle_strays(&self, image: &MetadataImage) -> Result<(), StorageError> {
+        for (name, topic) in self.storage.found()? {
+            let lives = image.topics.by_name(&name.name);
+            if lives.is_some_and(|lives| topic.is_none_or(|id| id == lives.id)) {
+                continue;
+            }
+            match topic.filter(|id| image.topics.tombstone(*id).is_some()) {
+                Some(id) => {
+                    self.storage.delete_log(&name, id)?;
+                    tracing::info!(
+                        topic = name.name,
+                        partition = name.number,
+                        "removed a deleted topic's log"
+                    );
+                }
+                None => tracing::warn!(
+                    topic = name.name,
+                    partition = name.number,
+                    id = topic.map(|id| id.to_string()),
+                    "a log on disk is not in the metadata: left alone"
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the image until its source is gone. Runs off the serving cores: it opens files.
+    pub async fn follow(mut self, mut images: watch::Receiver<Arc<MetadataImage>>) {
+        loop {
+            let image = images.borrow_and_update().clone();
+            self.act(image).await;
+            let changed = tokio::select! {
+                changed = images.changed() => changed,
+                () = tokio::time::sleep(RETRY), if !self.failed.is_empty() => Ok(()),
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Does what `image` says and has not been done yet.
+    pub async fn act(&mut self, image: Arc<MetadataImage>) {
+        let delta = Delta::between(&self.acted, &image);
+        for topic in &delta.topics_deleted {
+            self.delete(*topic);
+        }
+        let mut due: BTreeSet<PartitionId> = std::mem::take(&mut self.failed);
+        due.extend(
+            delta.partitions.iter().map(|(topic, index)| PartitionId { topic: *topic, index: *index }),
+        );
+        let mut opened = Vec::new();
+        for id in due {
+            opened.extend(self.place(&image, id).await);
+        }
+        if !opened.is_empty() {
+            self.hosted.change(opened, &[]);
+        }
+        self.reconfigure(&image, &delta.configs);
+        self.hand_rows(&image, &delta.tiers);
+        let offset = image.offset;
+        self.acted = image;
+        self.assigned.send_replace(offset);
+    }
+
+    /// Opens a partition that is new here, or tells one that is open what changed.
+    async fn place(&mut self, image: &Arc<MetadataImage>, id: PartitionId) -> Option<PartitionHandle> {
+        let topic = image.topics.get(id.topic)?;
+        let row = topic.partition(id.index)?;
+        if !row.replicas.contains(&self.node) {
+            return None;
+        }
+        if let Some(partition) = self.hosted.get(id) {
+            partition.set_leader_epoch(row.leader_epoch);
+            return None;
+        }
+        match self.open(image, topic, id).await {
+            Ok(partition) => Some(partition),
+            Err(error) => {
+                tracing::error!(topic = %topic.name, partition = id.index, %error, "partition is offline");
+                self.failed.insert(id);
+                None
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        image: &Arc<MetadataImage>,
+        topic: &Topic,
+        id: PartitionId,
+    ) -> Result<PartitionHandle, StorageError> {
+        let config = self.config_of(image, topic);
+        let tier = image.tier_row(id.topic, id.index).filter(|_| config.log.remote_enabled);
+        let wanted = Wanted {
+            id,
+            name: LogName { name: topic.name.to_string(), number: id.index },
+            remote_end: tier.as_ref().filter(|row| row.has_committed()).map(|row| row.end),
+            log_start: tier.as_ref().map_or(Offset(0), |row| row.log_start),
+            config: config.log,
+        };
+        let opened = self.storage.open_log(wanted)?;
+        if let Some(row) = tier {
+            self.restore(&opened, &row).await?;
+            opened.log.set_tier(row);
+        }
+        if opened.recovered.bytes_cut > 0 {
+            let cut = opened.recovered.bytes_cut;
+            tracing::warn!(topic = %topic.name, partition = id.index, cut, "cut a torn tail off the log");
+        }
+        let row = topic.partition(id.index);
+        let replicas = row.map_or(1, |row| row.replicas.len());
+        Ok(Replica::lead(ReplicaSettings {
+            id,
+            topic_name: topic.name.clone(),
+            internal: topic::is_internal(&topic.name),
+            leader_epoch: row.map_or_else(Default::default, |row| row.leader_epoch),
+            min_insync: limited(config.min_insync_replicas, replicas),
+            log: opened.log,
+            room: opened.room,
+        }))
+    }
+
+    /// A log that had to start empty at the bucket's end takes over epochs and producers from there.
+    async fn restore(&self, opened: &Opened, row: &TierRow) -> Result<(), StorageError> {
+        if !opened.recovered.restarted_at_remote_end {
+            return Ok(());
+        }
+        let log = opened.log.id();
+        let failed = |source| StorageError::Failed { log: log.to_string(), source };
+        let Some(cold) = &self.cold else {
+            return Err(failed(std::io::Error::other("the local log was lost and no bucket is configured")));
+        };
+        let state =
+            cold.reader().state_at_end(log, row).await.map_err(std::io::Error::other).map_err(failed)?;
+        match state {
+            Some(state) => opened.log.restore(state.lineage, Some(&state.producers)).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    /// The topic's settings under the image's dynamic ones. What cannot be read was checked when it was set: the
+    /// broker's defaults stand in, and the log says so.
+    fn config_of(&self, image: &Arc<MetadataImage>, topic: &Topic) -> TopicConfig {
+        let view = MetadataView::new(image.clone());
+        let broker = view.overrides(Resource::Broker(self.node));
+        let settings = self.settings.with_dynamic(&view.overrides(Resource::BrokerDefault), &broker);
+        let overrides = view.topic_overrides(topic.id);
+        TopicConfig::resolve(&settings, &topic.name, &overrides).unwrap_or_else(|error| {
+            tracing::error!(topic = %topic.name, %error, "topic configuration is unreadable: using defaults");
+            let defaults = TopicConfig::resolve(&settings, &topic.name, &BTreeMap::new());
+            defaults.unwrap_or_else(|_| TopicConfig { log: Default::default(), min_insync_replicas: 1 })
+        })
+    }
+
+    /// Tells open partitions their changed settings.
+    fn reconfigure(&self, image: &Arc<MetadataImage>, changed: &BTreeSet<Resource>) {
+        let everyone = changed.iter().any(|resource| !matches!(resource, Resource::Topic(_)));
+        for topic in image.topics.iter() {
+            if !everyone && !changed.contains(&Resource::Topic(topic.id)) {
+                continue;
+            }
+            let Some(hosted) = self.hosted.topic_by_id(topic.id) else { continue };
+            let config = self.config_of(image, topic);
+            for partition in hosted.partitions() {
+                let replicas = topic.partition(partition.id().index).map_or(1, |row| row.replicas.len());
+                partition.set_min_insync(limited(config.min_insync_replicas, replicas));
+                partition.log().set_config(config.log.clone());
+                self.hand_row(image, partition);
+            }
+        }
+    }
+
+    fn hand_rows(&self, image: &MetadataImage, changed: &BTreeSet<(TopicId, i32)>) {
+        for (topic, index) in changed {
+            if let Some(partition) = self.hosted.get(PartitionId { topic: *topic, index: *index }) {
+                self.hand_row(image, &partition);
+            }
+        }
+    }
+
+    fn hand_row(&self, image: &MetadataImage, partition: &PartitionHandle) {
+        let id = partition.id();
+        if let Some(row) =
+            image.tier_row(id.topic, id.index).filter(|_| partition.log().config().remote_enabled)
+        {
+            partition.log().set_tier(row);
+        }
+    }
+
+    /// Takes a topic's partitions away: out of sight first, then closed, then renamed; removed later.
+    fn delete(&mut self, topic: TopicId) {
+        self.failed.retain(|id| id.topic != topic);
+        if let Some(hosted) = self.hosted.topic_by_id(topic) {
+            let ids: Vec<PartitionId> = hosted.partitions().map(|partition| partition.id()).collect();
+            for partition in self.hosted.change(Vec::new(), &ids) {
+                partition.resign();
+                self.board.announce(partition.wait_key(), partition.interest());
+                if let Err(error) = partition.log().close() {
+                    tracing::warn!(log = %partition.log().id(), %error, "a deleted log did not close");
+                }
+            }
+        }
+        let Some(before) = self.acted.topics.get(topic) else { return };
+        for number in 0..before.partition_count() {
+            let name = LogName { name: before.name.to_string(), number };
+            if let Err(error) = self.storage.delete_log(&name, topic) {
+                tracing::error!(topic = %name.name, partition = number, %error, "a deleted log stays on disk");
+            }
+        }
+        tracing::info!(topic = %before.name, id = %topic, "topic deleted");
+    }
+}
+
+/// Pause before a log that could not be opened is tried again.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// `min.insync.replicas` never asks for more replicas than there are.
+fn limited(min_insync: i32, replicas: usize) -> i32 {
+    min_insync.min(i32::try_from(replicas).unwrap_or(i32::MAX))
+}

@@ -1,0 +1,103 @@
+//! What a broker needs of the world, and the runtimes it lives on. Real ones for a process, simulated ones for tests.
+//! It decides nothing. Invariant: with simulated doors everything runs on the caller's one runtime.
+
+use std::io;
+use std::sync::Arc;
+
+use firnline_tiering::clock::{Clock, SystemClock};
+use firnline_tiering::cold::store::Store;
+use firnline_tiering::entropy::{Entropy, OsEntropy};
+use firnline_tiering::hot::file::{Files, OsFiles};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::server::cores::CoreMode;
+use crate::transport::net::{Net, OsNet};
+
+/// The world's doors.
+#[derive(Clone)]
+pub struct Doors {
+    /// Disk.
+    pub files: Arc<dyn Files>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Network.
+    pub net: Arc<dyn Net>,
+    /// A bucket that stands in for the configured one; `None` opens that.
+    pub bucket: Option<Arc<Store>>,
+    /// True: every task runs on the caller's runtime, inside its `LocalSet`, and nothing starts a thread.
+    pub single_threaded: bool,
+}
+
+impl Doors {
+    /// The real ones.
+    pub fn real() -> Self {
+        Self {
+            files: Arc::new(OsFiles),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+            net: Arc::new(OsNet),
+            bucket: None,
+            single_threaded: false,
+        }
+    }
+
+    /// Where requests are served; `configured` is `firn.cores`.
+    pub fn core_mode(&self, configured: usize) -> CoreMode {
+        if self.single_threaded { CoreMode::Inline } else { CoreMode::threads(configured) }
+    }
+}
+
+/// The runtimes beside the serving cores.
+pub struct Runtimes {
+    own: Vec<Runtime>,
+    /// The quorum, whose thread waits for its fsyncs, and what must answer soon: timers of groups, accepting.
+    pub quorum: Handle,
+    /// Housekeeping and assignment: may wait for local disks.
+    pub chores: Handle,
+    /// Everything that waits for the bucket, and blocking reads of local files.
+    pub cold: Handle,
+    /// Whether blocking work goes to threads of `cold` or runs inline.
+    pub single_threaded: bool,
+}
+
+/// Workers for chores: one may wait for an fsync while the other opens a new topic's log.
+const CHORE_WORKERS: usize = 2;
+
+/// Workers of the cold runtime: it waits more than it works, but checksums of chunks are computed here.
+const COLD_WORKERS: usize = 2;
+
+impl Runtimes {
+    /// Starts them, or takes the caller's for all.
+    pub fn start(single_threaded: bool) -> io::Result<Self> {
+        if single_threaded {
+            let here = Handle::current();
+            let (quorum, chores, cold) = (here.clone(), here.clone(), here);
+            return Ok(Self { own: Vec::new(), quorum, chores, cold, single_threaded });
+        }
+        let build = |name: &str, workers: usize| {
+            Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build()
+        };
+        let own = vec![
+            build("firn-quorum", 1)?,
+            build("firn-chores", CHORE_WORKERS)?,
+            build("firn-cold", COLD_WORKERS)?,
+        ];
+        let [quorum, chores, cold] = [0, 1, 2].map(|place: usize| own[place].handle().clone());
+        Ok(Self { own, quorum, chores, cold, single_threaded })
+    }
+
+    /// Runs `work` on a runtime and waits for it; a panic there comes out here as an error.
+    pub async fn on<T: Send + 'static>(
+        handle: &Handle,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        handle.spawn(work).await.map_err(io::Error::other)
+    }
+
+    /// Ends them without waiting for what still runs.
+    pub fn stop(self) {
+        self.own.into_iter().rev().for_each(Runtime::shutdown_background);
+    }
+}

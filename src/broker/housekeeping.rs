@@ -1,0 +1,104 @@
+//! The broker's background duties: rolling, making sealed segments durable, checkpoints, room on disk, deletions.
+//! Duties of tiered logs are in `tiering_duty.rs`. Invariant: every duty has one owner, a loop that stops on the token,
+//! and one log that fails never keeps a duty from the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firnline_tiering::gc::retain_local;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::context::Shared;
+use crate::broker::disk;
+use crate::broker::storage::Storage;
+use crate::broker::tiering_duty::{TieringDuty, purge_deleted_topics};
+use crate::broker::tiers::Tiers;
+
+/// How often logs are looked at: a sealed segment is durable and may be offloaded about this much later.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Directories of deleted topics stay this long, as Kafka's `file.delete.delay.ms` default.
+const DELETED_DELAY_MS: i64 = 60_000;
+
+/// Starts the duties.
+pub fn start(
+    shared: &Arc<Shared>,
+    storage: &Arc<Storage>,
+    tiers: Option<&Arc<Tiers>>,
+    stop: &CancellationToken,
+    chores: &Handle,
+) -> Vec<JoinHandle<()>> {
+    let logs = &shared.config.log;
+    let mut duties = vec![
+        chores.spawn(every(TURN, stop.clone(), {
+            let (shared, storage) = (shared.clone(), storage.clone());
+            move || turn(&shared, &storage)
+        })),
+        chores.spawn(every(Duration::from_millis(logs.checkpoint_interval_ms), stop.clone(), {
+            let (shared, storage) = (shared.clone(), storage.clone());
+            move || checkpoint(&shared, &storage)
+        })),
+        chores.spawn(every(Duration::from_millis(logs.retention_check_ms), stop.clone(), {
+            let shared = shared.clone();
+            move || retention(&shared)
+        })),
+        chores.spawn(purge_deleted_topics(shared.clone(), tiers.cloned(), stop.clone())),
+    ];
+    duties.extend(
+        tiers.map(|tiers| chores.spawn(TieringDuty::new(shared.clone(), tiers.clone()).run(stop.clone()))),
+    );
+    duties
+}
+
+/// Does `duty` again and again, with a pause between.
+async fn every(pause: Duration, stop: CancellationToken, duty: impl Fn() + Send + 'static) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause.max(Duration::from_millis(1))) => duty(),
+        }
+    }
+}
+
+fn turn(shared: &Shared, storage: &Storage) {
+    disk::watch(storage, &shared.config.log);
+    for partition in shared.hosted.all() {
+        let log = partition.log();
+        if log.offline().is_some() {
+            continue;
+        }
+        if let Err(error) = log.roll_if_due().and_then(|_| log.maintain()) {
+            tracing::error!(log = %log.id(), dir = %log.dir().display(), %error, "housekeeping failed");
+        }
+    }
+    if let Err(error) = storage.purge_deleted(DELETED_DELAY_MS) {
+        tracing::warn!(%error, "directories of deleted logs stay for now");
+    }
+}
+
+/// Retention of logs that are not tiered; the others' goes through the quorum.
+fn retention(shared: &Shared) {
+    let now_ms = shared.clock.now_ms();
+    for partition in shared.hosted.all() {
+        let log = partition.log();
+        if log.config().remote_enabled || log.offline().is_some() {
+            continue;
+        }
+        match retain_local(log, partition.high_watermark(), now_ms) {
+            Ok(None) => {}
+            Ok(Some(log_start)) => {
+                tracing::info!(log = %log.id(), %log_start, "retention moved the log start");
+                shared.board.announce(partition.wait_key(), partition.interest());
+            }
+            Err(error) => tracing::error!(log = %log.id(), %error, "retention failed"),
+        }
+    }
+}
+
+fn checkpoint(shared: &Shared, storage: &Storage) {
+    if let Err(error) = storage.checkpoint(&shared.hosted.all()) {
+        tracing::error!(%error, "checkpoints were not written");
+    }
+}

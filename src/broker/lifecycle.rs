@@ -1,0 +1,127 @@
+//! A running broker: what it is made of, and how it stops.
+//! It builds nothing (`startup.rs` does). Invariant: it stops in reverse order of the start, and the clean-shutdown
+//! marker is the last thing written.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firnline_controller::id::BrokerEpoch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::context::Shared;
+use crate::broker::doors::Runtimes;
+use crate::broker::storage::{Storage, StorageError};
+use crate::broker::tiers::Tiers;
+use crate::server::cores::Cores;
+
+/// How long connections may take to finish what they began.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a running broker is made of.
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) storage: Arc<Storage>,
+    pub(super) tiers: Option<Arc<Tiers>>,
+    pub(super) cores: Arc<Cores>,
+    pub(super) stop: CancellationToken,
+    pub(super) accepting: Vec<JoinHandle<()>>,
+    pub(super) chores: Vec<JoinHandle<()>>,
+    pub(super) following: JoinHandle<()>,
+    pub(super) broker_epoch: BrokerEpoch,
+}
+
+/// A broker that runs. Dropping it without `shutdown` is a crash: nothing is flushed and no marker is left.
+pub struct Broker {
+    running: Option<Running>,
+    runtimes: Option<Runtimes>,
+    shared: Arc<Shared>,
+    tiers: Option<Arc<Tiers>>,
+}
+
+impl Broker {
+    pub(super) fn new(running: Running, runtimes: Runtimes) -> Self {
+        let (shared, tiers) = (running.shared.clone(), running.tiers.clone());
+        Self { running: Some(running), runtimes: Some(runtimes), shared, tiers }
+    }
+
+    /// Where the first listener is bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.shared.listeners[0].bound
+    }
+
+    /// What every core shares: for telemetry and for tests.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The bucket and what moves to it; `None` without one.
+    pub fn tiers(&self) -> Option<&Arc<Tiers>> {
+        self.tiers.as_ref()
+    }
+
+    /// Where tasks of telemetry and admin run: they may wait, and never on a serving core.
+    pub fn background(&self) -> tokio::runtime::Handle {
+        match &self.runtimes {
+            Some(runtimes) => runtimes.quorum.clone(),
+            None => tokio::runtime::Handle::current(),
+        }
+    }
+
+    /// Stops: no new connections, open ones finish, housekeeping ends, logs are flushed and closed, checkpoints and
+    /// the clean-shutdown markers are written, the quorum closes.
+    pub async fn shutdown(mut self) -> Result<(), StorageError> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let outcome = running.stop().await;
+        if let Some(runtimes) = self.runtimes.take() {
+            runtimes.stop();
+        }
+        outcome
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.cancel();
+            running.following.abort();
+            running.chores.iter().chain(&running.accepting).for_each(JoinHandle::abort);
+        }
+        if let Some(runtimes) = self.runtimes.take() {
+            runtimes.stop();
+        }
+    }
+}
+
+impl Running {
+    async fn stop(self) -> Result<(), StorageError> {
+        tracing::info!("stopping");
+        self.stop.cancel();
+        for accepting in self.accepting {
+            // A panic in an accept loop was reported when it happened.
+            let _ = accepting.await;
+        }
+        if let Some(cores) = Arc::into_inner(self.cores)
+            && !cores.stop(PATIENCE).await
+        {
+            tracing::warn!("connections were still busy and are cut off");
+        }
+        self.following.abort();
+        let _ = self.following.await;
+        for chore in self.chores {
+            if tokio::time::timeout(PATIENCE, chore).await.is_err() {
+                tracing::warn!("housekeeping was still busy and is left behind");
+            }
+        }
+        let hosted = self.shared.hosted.all();
+        let (storage, epoch) = (self.storage.clone(), self.broker_epoch.0);
+        let closed = storage.close(&hosted, epoch);
+        if let Some(tiers) = &self.tiers {
+            tiers.close().await;
+        }
+        self.shared.controller.shutdown().await;
+        tracing::info!(logs = hosted.len(), "stopped");
+        closed
+    }
+}

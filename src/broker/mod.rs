@@ -1,0 +1,13 @@
+//! The broker as a whole: built floor by floor, kept in step with the metadata, stopped in reverse.
+//! Whoever starts one (the command line, a test, a simulation) comes in by `startup`.
+
+pub mod assignment;
+pub mod disk;
+pub mod doors;
+pub mod housekeeping;
+pub mod lifecycle;
+pub mod startup;
+pub mod storage;
+pub mod tier_commit;
+pub mod tiering_duty;
+pub mod tiers;

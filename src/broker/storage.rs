@@ -1,0 +1,297 @@
+//! The log directories of this broker: opened and locked together, logs placed in them, checkpoints written.
+//! It knows which directory holds which log; it does not know which logs there should be (`assignment.rs` does).
+//! Invariant: a log lies in exactly one directory, and a directory left cleanly has a checkpoint for every log.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firnline_controller::id::TopicId;
+use firnline_tiering::clock::Clock;
+use firnline_tiering::config::LogConfig;
+use firnline_tiering::entropy::Entropy;
+use firnline_tiering::hot::file::Files;
+use firnline_tiering::log::directory::{
+    CheckpointKind, DirectoryError, DirectoryOwner, LogDirectory, LogName, Offsets,
+};
+use firnline_tiering::log::open::{OpenError, OpenLog, Recovered};
+use firnline_tiering::log::unified::Log;
+use firnline_tiering::offsets::Offset;
+use parking_lot::Mutex;
+
+use crate::broker::doors::Doors;
+use crate::config::broker::BrokerConfig;
+use crate::partition::directory::Directory;
+use crate::partition::replica::{PartitionHandle, PartitionId, Room};
+
+/// The quorum's own log lies beside the others, in the first directory; it is no topic.
+pub const QUORUM_LOG: &str = "__cluster_metadata";
+
+/// Why the log directories cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// One of them cannot be opened.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Nobody formatted them, and this broker does not do it by itself.
+    #[error(
+        "log directory {0} is not formatted: run `firn storage format --config FILE` first \
+         (only --dev, demo and an image with CLUSTER_ID format by themselves)"
+    )]
+    NotFormatted(PathBuf),
+    /// A log cannot be opened.
+    #[error("{log}: {source}")]
+    Log {
+        /// Its directory's name.
+        log: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// Its directory holds another topic's log by the same name.
+    #[error(
+        "{log}: its directory holds topic id {found}, the metadata says {wanted}, and {found} was never deleted: \
+         move the directory away if it is not needed"
+    )]
+    OtherTopic {
+        /// Its directory's name.
+        log: String,
+        /// In its `partition.metadata`.
+        found: TopicId,
+        /// What the metadata says.
+        wanted: TopicId,
+    },
+    /// The disk failed under a log that stays open.
+    #[error("{log}: {source}")]
+    Failed {
+        /// Its directory's name.
+        log: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// One log directory.
+pub struct LogDir {
+    /// The directory itself.
+    pub directory: LogDirectory,
+    /// Whether it takes produced data.
+    pub room: Arc<Room>,
+    /// What the rest of the broker sees of it.
+    pub seen: Arc<Directory>,
+    clean: bool,
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    logs: Mutex<BTreeMap<LogName, PartitionId>>,
+}
+
+/// All log directories.
+pub struct Storage {
+    dirs: Vec<LogDir>,
+    files: Arc<dyn Files>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// A log to open: what the metadata says about it.
+pub struct Wanted {
+    /// Which partition.
+    pub id: PartitionId,
+    /// Its directory's name.
+    pub name: LogName,
+    /// Its settings.
+    pub config: LogConfig,
+    /// End of what the bucket holds, if it holds anything.
+    pub remote_end: Option<Offset>,
+    /// Log start as the quorum knows it; 0 for a log that is not tiered.
+    pub log_start: Offset,
+}
+
+/// A log that is open.
+pub struct Opened {
+    /// The log.
+    pub log: Arc<Log>,
+    /// Whether its directory takes produced data.
+    pub room: Arc<Room>,
+    /// What opening had to do.
+    pub recovered: Recovered,
+}
+
+/// The cluster these directories belong to: what they say, or a new id where the broker may format them.
+pub fn cluster_of(config: &BrokerConfig, doors: &Doors) -> Result<String, StorageError> {
+    for dir in &config.log_dirs {
+        if let Some(identity) = LogDirectory::identity_of(&*doors.files, dir)? {
+            return Ok(identity.cluster_id);
+        }
+    }
+    match config.dev {
+        // The same 22 characters as a topic id's.
+        true => Ok(TopicId::draw(&*doors.entropy).to_string()),
+        false => Err(StorageError::NotFormatted(config.log_dirs[0].clone())),
+    }
+}
+
+impl Storage {
+    /// Opens and locks every directory.
+    pub fn open(config: &BrokerConfig, cluster_id: &str, doors: &Doors) -> Result<Self, StorageError> {
+        let owner = DirectoryOwner { cluster_id: cluster_id.to_owned(), node_id: config.node_id };
+        let Doors { files, clock, entropy, .. } = doors.clone();
+        let mut dirs = Vec::with_capacity(config.log_dirs.len());
+        for root in &config.log_dirs {
+            let directory = LogDirectory::open(files.clone(), clock.clone(), &*entropy, root, &owner)?;
+            dirs.push(LogDir {
+                clean: directory.was_clean(),
+                recovery_points: directory.load(CheckpointKind::RecoveryPoint)?,
+                log_starts: directory.load(CheckpointKind::LogStart)?,
+                room: Arc::default(),
+                seen: Arc::new(Directory::new(root.clone())),
+                logs: Mutex::default(),
+                directory,
+            });
+        }
+        Ok(Self { dirs, files, clock, entropy })
+    }
+
+    /// The directories, in the order of `log.dirs`.
+    pub fn dirs(&self) -> &[LogDir] {
+        &self.dirs
+    }
+
+    /// Logs on disk that are not open, with the topic id in their `partition.metadata`.
+    pub fn found(&self) -> Result<Vec<(LogName, Option<TopicId>)>, StorageError> {
+        let mut found = Vec::new();
+        for dir in &self.dirs {
+            for name in dir.directory.logs()? {
+                if name.name != QUORUM_LOG && !dir.logs.lock().contains_key(&name) {
+                    let topic = dir.directory.log_metadata(&name)?.as_deref().and_then(topic_of);
+                    found.push((name, topic));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Opens a log where it lies, or creates it in the directory with the fewest logs.
+    pub fn open_log(&self, wanted: Wanted) -> Result<Opened, StorageError> {
+        let name = &wanted.name;
+        let metadata = metadata_of(wanted.id.topic);
+        let dir = self.place(name)?;
+        let there = dir.directory.log_metadata(name)?.as_deref().and_then(topic_of);
+        if let Some(found) = there.filter(|found| *found != wanted.id.topic) {
+            return Err(StorageError::OtherTopic { log: text(name), found, wanted: wanted.id.topic });
+        }
+        let path = dir.directory.create_log(name, &metadata)?;
+        let known = |offsets: &Offsets| offsets.get(name).copied().unwrap_or(Offset(0));
+        let open = OpenLog {
+            id: wanted.id.topic.log_id(wanted.id.index),
+            dir: path,
+            config: wanted.config,
+            files: self.files.clone(),
+            clock: self.clock.clone(),
+            clean_shutdown: dir.clean,
+            recovery_point: known(&dir.recovery_points),
+            log_start: known(&dir.log_starts).max(wanted.log_start),
+            committed_remote_end: wanted.remote_end,
+        };
+        let (log, recovered) =
+            Log::open(open).map_err(|source| StorageError::Log { log: text(name), source })?;
+        dir.logs.lock().insert(name.clone(), wanted.id);
+        Ok(Opened { log, room: dir.room.clone(), recovered })
+    }
+
+    fn place(&self, name: &LogName) -> Result<&LogDir, StorageError> {
+        for dir in &self.dirs {
+            if dir.logs.lock().contains_key(name) || dir.directory.log_metadata(name)?.is_some() {
+                return Ok(dir);
+            }
+        }
+        let fewest = self.dirs.iter().min_by_key(|dir| dir.logs.lock().len());
+        // cannot fail: a configuration without log directories does not exist.
+        Ok(fewest.expect("at least one log directory"))
+    }
+
+    /// Renames a closed log's directory away; `purge_deleted` removes it later. A namesake of another topic stays.
+    pub fn delete_log(&self, name: &LogName, topic: TopicId) -> Result<(), StorageError> {
+        for dir in &self.dirs {
+            let held = dir.logs.lock().remove(name).is_some();
+            let there = dir.directory.log_metadata(name)?;
+            if there.is_some_and(|metadata| topic_of(&metadata).map_or(held, |found| found == topic)) {
+                dir.directory.delete_log(name, &*self.entropy)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes directories of deleted logs that have waited `delay_ms`.
+    pub fn purge_deleted(&self, delay_ms: i64) -> Result<usize, StorageError> {
+        let mut purged = 0;
+        for dir in &self.dirs {
+            purged += dir.directory.purge_deleted(delay_ms)?;
+        }
+        Ok(purged)
+    }
+
+    /// Writes recovery points, log starts and high watermarks of all logs.
+    pub fn checkpoint(&self, hosted: &[PartitionHandle]) -> Result<(), StorageError> {
+        let by_id: BTreeMap<PartitionId, &PartitionHandle> =
+            hosted.iter().map(|partition| (partition.id(), partition)).collect();
+        for dir in &self.dirs {
+            let logs = dir.logs.lock().clone();
+            let all = |offset: fn(&PartitionHandle) -> Offset| -> Offsets {
+                let held = logs.iter().filter_map(|(name, id)| Some((name, by_id.get(id)?)));
+                held.map(|(name, partition)| (name.clone(), offset(partition))).collect()
+            };
+            let directory = &dir.directory;
+            directory
+                .save(CheckpointKind::RecoveryPoint, &all(|partition| partition.log().recovery_point()))?;
+            directory.save(CheckpointKind::LogStart, &all(|partition| partition.offsets().log_start))?;
+            directory.save(CheckpointKind::HighWatermark, &all(|partition| partition.high_watermark()))?;
+        }
+        Ok(())
+    }
+
+    /// Closes every log and leaves the clean-shutdown markers: the last thing a clean stop does. A directory with a
+    /// log that failed to close gets no marker, so that the next start checks it.
+    pub fn close(&self, hosted: &[PartitionHandle], broker_epoch: i64) -> Result<(), StorageError> {
+        let mut failed = None;
+        for partition in hosted {
+            partition.resign();
+            if let Err(source) = partition.log().close() {
+                failed = Some(StorageError::Failed { log: partition.log().id().to_string(), source });
+            }
+        }
+        self.checkpoint(hosted)?;
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        for dir in &self.dirs {
+            dir.directory.mark_clean(broker_epoch)?;
+        }
+        Ok(())
+    }
+}
+
+fn text(name: &LogName) -> String {
+    format!("{}-{}", name.name, name.number)
+}
+
+/// Kafka's `partition.metadata`, version 0.
+fn metadata_of(topic: TopicId) -> String {
+    format!("version: 0\ntopic_id: {topic}")
+}
+
+fn topic_of(metadata: &str) -> Option<TopicId> {
+    metadata.lines().find_map(|line| line.strip_prefix("topic_id:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firnline_tiering::entropy::OsEntropy;
+
+    #[test]
+    fn partition_metadata_reads_back() {
+        let topic = TopicId::draw(&OsEntropy);
+        assert_eq!(topic_of(&metadata_of(topic)), Some(topic));
+        assert_eq!(topic_of("version: 0\n"), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! The duties of tiered logs led here: offload, retention over both tiers, and purging what deleted topics left.
+//! What each of them does is tiering's; here is when. Invariant: one task per log at a time, a bounded number in all,
+//! and a log whose bucket fails waits longer each time, while the others go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use firnline_controller::id::TopicId;
+use firnline_tiering::cold::store::backoff;
+use firnline_tiering::gc::{purge_log, retain};
+use firnline_tiering::offload::context::{Led, OffloadError, Tier};
+use firnline_tiering::offload::settle::settle_all;
+use firnline_tiering::offload::task::offload_once;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::context::Shared;
+use crate::broker::tiers::Tiers;
+use crate::partition::replica::{PartitionHandle, PartitionId};
+
+/// How often logs are looked at for a segment that was sealed meanwhile.
+const TURN: Duration = Duration::from_millis(500);
+
+/// What one task at one log came to.
+type Tended = (PartitionId, Result<(), OffloadError>);
+
+/// When a log is tended next.
+#[derive(Clone, Copy)]
+struct Schedule {
+    failures: u32,
+    /// Not before this, whatever there is to do.
+    not_before: Instant,
+    /// Also without a new segment: retention, folding, graves.
+    due: Instant,
+}
+
+/// Tends tiered logs until told to stop; what is under way then is left to the next start.
+pub struct TieringDuty {
+    shared: Arc<Shared>,
+    tiers: Arc<Tiers>,
+    schedules: BTreeMap<PartitionId, Schedule>,
+    running: JoinSet<Tended>,
+    busy: BTreeSet<PartitionId>,
+}
+
+impl TieringDuty {
+    /// Nothing runs yet.
+    pub fn new(shared: Arc<Shared>, tiers: Arc<Tiers>) -> Self {
+        let (schedules, running, busy) = (BTreeMap::new(), JoinSet::new(), BTreeSet::new());
+        Self { shared, tiers, schedules, running, busy }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        settle(&self.tiers.tier, &stop).await;
+        loop {
+            self.schedule();
+            tokio::select! {
+                () = stop.cancelled() => return self.running.shutdown().await,
+                Some(done) = self.running.join_next() => {
+                    // Whoever was waiting for a place gets it now and not at the next turn.
+                    self.note(done);
+                }
+                () = tokio::time::sleep(TURN) => {}
+            }
+        }
+    }
+
+    /// Starts a task for every log that is due, as far as places go.
+    fn schedule(&mut self) {
+        let now = Instant::now();
+        let led = self.shared.hosted.all();
+        let tiered =
+            led.iter().filter(|partition| partition.is_leader() && partition.log().config().remote_enabled);
+        let mut seen = BTreeSet::new();
+        for partition in tiered {
+            let id = partition.id();
+            seen.insert(id);
+            let fresh = Schedule { failures: 0, not_before: now, due: now };
+            let schedule = *self.schedules.entry(id).or_insert(fresh);
+            let waits = self.busy.contains(&id) || schedule.not_before > now;
+            if waits || self.running.len() >= self.tiers.remote.uploads_max.max(1) {
+                continue;
+            }
+            let due = schedule.due <= now;
+            if due || has_news(partition) {
+                self.busy.insert(id);
+                let (tier, shared) = (self.tiers.tier.clone(), self.shared.clone());
+                self.running.spawn(tend(partition.clone(), tier, shared, due));
+            }
+        }
+        self.schedules.retain(|id, _| seen.contains(id));
+    }
+
+    fn note(&mut self, done: Result<Tended, tokio::task::JoinError>) {
+        let (id, outcome) = match done {
+            Ok(tended) => tended,
+            Err(error) => {
+                // Which log it was is lost with the task: all wait for their next turn.
+                tracing::error!(%error, "a task of the cold tier ended badly; please report this");
+                self.busy.clear();
+                return;
+            }
+        };
+        self.busy.remove(&id);
+        let Some(schedule) = self.schedules.get_mut(&id) else { return };
+        let (now, remote) = (Instant::now(), &self.tiers.remote);
+        match outcome {
+            Ok(()) | Err(OffloadError::Busy(_)) => {
+                if schedule.failures > 0 {
+                    tracing::info!(topic = %id.topic, partition = id.index, "the cold tier works again");
+                }
+                schedule.failures = 0;
+                schedule.due = now + Duration::from_millis(remote.task_interval_ms);
+            }
+            Err(error) => {
+                schedule.failures = schedule.failures.saturating_add(1);
+                let first = Duration::from_millis(remote.retry_backoff_ms);
+                let most = Duration::from_millis(remote.retry_backoff_ms_max);
+                let pause = backoff(first, most, schedule.failures, &*self.shared.entropy);
+                schedule.not_before = now + pause;
+                let (failures, pause_ms) = (schedule.failures, pause.as_millis());
+                tracing::warn!(topic = %id.topic, partition = id.index, %error, failures, pause_ms, "offload failed");
+            }
+        }
+    }
+}
+
+/// A durable segment that the bucket does not hold.
+fn has_news(partition: &PartitionHandle) -> bool {
+    let log = partition.log();
+    if log.config().remote_copy_disable {
+        return false;
+    }
+    let end = log.tier().map(|row| row.end);
+    let sealed = log.sealed();
+    sealed
+        .last()
+        .is_some_and(|last| end.is_none_or(|end| last.next > end) && last.next <= partition.last_stable())
+}
+
+/// Offloads what there is, then lets go what may go.
+async fn tend(partition: PartitionHandle, tier: Arc<Tier>, shared: Arc<Shared>, retention: bool) -> Tended {
+    let outcome = tend_log(&partition, &tier, &shared, retention).await;
+    (partition.id(), outcome)
+}
+
+async fn tend_log(
+    partition: &PartitionHandle,
+    tier: &Tier,
+    shared: &Shared,
+    retention: bool,
+) -> Result<(), OffloadError> {
+    let log = partition.log();
+    let led = Led { leader_epoch: partition.leader_epoch(), labels: labels(partition, shared) };
+    while partition.is_leader() && offload_once(log, &led, partition.last_stable(), tier).await?.more {}
+    if retention && partition.is_leader() {
+        let done = retain(log, &led, partition.high_watermark(), tier).await?;
+        if let Some(log_start) = done.log_start {
+            tracing::info!(log = %log.id(), %log_start, "retention moved the log start");
+            shared.board.announce(partition.wait_key(), partition.interest());
+        }
+    }
+    Ok(())
+}
+
+/// What every object says about where it came from.
+fn labels(partition: &PartitionHandle, shared: &Shared) -> Vec<(String, String)> {
+    let id = partition.id();
+    let label = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        label("cluster", shared.cluster_id.to_string()),
+        label("topic", partition.topic_name().to_string()),
+        label("topic-id", id.topic.to_string()),
+        label("partition", id.index.to_string()),
+    ]
+}
+
+/// Settles what the last run of this broker left open. A bucket that does not answer is asked again, ever slower;
+/// each log settles its own before it offloads anyway.
+async fn settle(tier: &Tier, stop: &CancellationToken) {
+    let settled = tokio::select! {
+        () = stop.cancelled() => return,
+        settled = settle_all(tier) => settled,
+    };
+    match settled {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "settled uploads that an earlier run left open"),
+        Err(error) => tracing::warn!(%error, "uploads of an earlier run are not settled yet"),
+    }
+}
+
+/// Purges what deleted topics left in the bucket, until `stop`; each topic until it is done, also after a restart.
+pub async fn purge_deleted_topics(shared: Arc<Shared>, tiers: Option<Arc<Tiers>>, stop: CancellationToken) {
+    let mut images = shared.controller.watch();
+    let mut failures = 0;
+    loop {
+        let image = images.borrow_and_update().clone();
+        let tombstones: Vec<(TopicId, i32)> =
+            image.topics.tombstones().map(|(id, tombstone)| (id, tombstone.partitions)).collect();
+        let mut left = false;
+        for (topic, partitions) in tombstones {
+            left |= !purge(&shared, tiers.as_deref(), topic, partitions, image.offset).await;
+        }
+        failures = if left { failures + 1 } else { 0 };
+        let again = async {
+            match failures {
+                0 => std::future::pending().await,
+                _ => tokio::time::sleep(backoff(TURN, PURGE_PAUSE_MAX, failures, &*shared.entropy)).await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = images.changed() => if changed.is_err() { return },
+            () = again => {}
+        }
+    }
+}
+
+/// Longest pause between two tries to purge.
+const PURGE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// True when nothing of the topic is left and the quorum knows it.
+async fn purge(shared: &Shared, tiers: Option<&Tiers>, topic: TopicId, partitions: i32, image: u64) -> bool {
+    // Its logs must be gone here first: an offload under way would write what the purge has just removed.
+    if shared.assigned.clone().wait_for(|reached| *reached >= image).await.is_err() {
+        return false;
+    }
+    let rows = shared.controller.image();
+    match tiers {
+        Some(tiers) => {
+            for index in 0..partitions {
+                let row = rows.tiers.get(topic, index).map(Arc::as_ref);
+                if let Err(error) = purge_log(&topic.log_id(index), row, &tiers.tier).await {
+                    tracing::warn!(%topic, partition = index, %error, "a deleted topic is not purged yet");
+                    return false;
+                }
+            }
+        }
+        None if rows.tiers.of(topic).next().is_some() => {
+            tracing::warn!(%topic, "a deleted topic left objects in a bucket that is not configured now");
+            return false;
+        }
+        None => {}
+    }
+    match shared.controller.finish_purge(topic).await {
+        Ok(()) => {
+            tracing::info!(%topic, "nothing of the deleted topic is left");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%topic, %error, "the end of a purge is not in the quorum yet");
+            false
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The bucket and everything that leads there: store, names, manifests, chunk cache, cold reader, cold lane.
+//! It moves nothing (`housekeeping.rs` does). Invariant: opening sends nothing, so that a bucket that is down delays and
+//! fails no start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firnline_cache::read_through::{CacheConfig, ReadThrough};
+use firnline_tiering::cold::commit::TierCommit;
+use firnline_tiering::cold::layout::Layout;
+use firnline_tiering::cold::manifest_store::ManifestStore;
+use firnline_tiering::cold::marker::Bucket;
+use firnline_tiering::cold::reader::ColdReader;
+use firnline_tiering::cold::store::{OpenStoreError, Store, StoreLimits};
+use firnline_tiering::cold::url::{AccessKey, BucketUrl, S3Options};
+use firnline_tiering::offload::context::{Notes, Tier};
+use firnline_tiering::offload::intent::Intents;
+
+use crate::broker::doors::{Doors, Runtimes};
+use crate::config::broker::{self, BrokerConfig, Remote};
+use crate::partition::cold_desk::ColdAccess;
+
+/// Why the bucket's settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TiersError {
+    /// The store does not take them.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// The folder of open uploads cannot be read or made.
+    #[error("the folder of open uploads: {0}")]
+    Intents(#[from] std::io::Error),
+}
+
+/// The bucket and what leads there.
+pub struct Tiers {
+    /// The store and the names of this cluster in it.
+    pub bucket: Arc<Bucket>,
+    /// The chunk cache.
+    pub cache: Arc<ReadThrough>,
+    /// Reads history.
+    pub reader: Arc<ColdReader>,
+    /// The serving cores' lane to the reader.
+    pub access: Arc<ColdAccess>,
+    /// What offload, retention and purges work with.
+    pub tier: Arc<Tier>,
+    /// The settings.
+    pub remote: Remote,
+}
+
+impl Tiers {
+    /// Opens what the settings name; `None` without a bucket.
+    pub fn open(
+        config: &BrokerConfig,
+        cluster_id: &str,
+        doors: &Doors,
+        commit: Arc<dyn TierCommit>,
+        runtimes: &Runtimes,
+    ) -> Result<Option<Arc<Self>>, TiersError> {
+        let Some(remote) = config.remote.clone() else { return Ok(None) };
+        let store = match &doors.bucket {
+            Some(bucket) => bucket.clone(),
+            None => {
+                Store::open(&url(&remote), &options(&remote), StoreLimits::default(), doors.entropy.clone())?
+            }
+        };
+        let bucket = Bucket::new(store, Layout::new(cluster_id));
+        let manifests = ManifestStore::new(bucket.clone(), runtimes.cold.clone());
+        let cache = ReadThrough::new(cache_config(&remote, config, runtimes), runtimes.cold.clone());
+        let cold = runtimes.cold.clone();
+        let reader = ColdReader::new(bucket.clone(), manifests.clone(), cache.clone(), cold.clone());
+        let access = ColdAccess::new(reader.clone(), cold, remote.reads_max, remote.reads_waiting_max);
+        let tier = Arc::new(Tier {
+            bucket: bucket.clone(),
+            manifests,
+            commit,
+            clock: doors.clock.clone(),
+            entropy: doors.entropy.clone(),
+            intents: Intents::open(&config.log_dirs[0], doors.files.clone())?,
+            delete_grace_ms: remote.delete_grace_ms,
+            notes: Notes::default(),
+        });
+        Ok(Some(Arc::new(Self { bucket, cache, reader, access, tier, remote })))
+    }
+
+    /// Closes the chunk cache.
+    pub async fn close(&self) {
+        self.cache.close().await;
+    }
+}
+
+fn url(remote: &Remote) -> BucketUrl {
+    match &remote.url {
+        broker::BucketUrl::S3 { bucket, prefix } => {
+            BucketUrl::S3 { bucket: bucket.clone(), prefix: prefix.clone() }
+        }
+        broker::BucketUrl::File(dir) => BucketUrl::File { dir: dir.clone() },
+    }
+}
+
+fn options(remote: &Remote) -> S3Options {
+    let pair = remote.s3_access_key_id.clone().zip(remote.s3_secret_access_key.clone());
+    S3Options {
+        endpoint: remote.s3_endpoint.clone(),
+        region: remote.s3_region.clone(),
+        path_style: remote.s3_path_style,
+        access_key: pair.map(|(id, secret)| AccessKey { id, secret }),
+    }
+}
+
+fn cache_config(remote: &Remote, config: &BrokerConfig, runtimes: &Runtimes) -> CacheConfig {
+    // The disk tier runs threads of its own, which a simulation cannot have.
+    let disk_bytes = if runtimes.single_threaded { 0 } else { remote.cache_disk_bytes };
+    let default_dir = || config.log_dirs.first().map(|dir: &PathBuf| dir.join(".firn-cache"));
+    CacheConfig {
+        memory_bytes: remote.cache_memory_bytes,
+        disk_bytes,
+        disk_dir: remote.cache_disk_dir.clone().or_else(default_dir),
+    }
+}
