@@ -1,6 +1,8 @@
 //! A home for one log in a temporary directory, with a clock that stands still until told, and batches to put in.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod faulty;
+
 use firnline_tiering::batch::builder::BatchBuilder;
 use firnline_tiering::batch::header::Codec;
 use firnline_tiering::clock::Clock;
