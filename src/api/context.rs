@@ -17,6 +17,7 @@ use crate::api::data::fetch_session::FetchSessions;
 use crate::api::error_code::ErrorCode;
 use crate::api::said_once::SaidOnce;
 use crate::config::broker::BrokerConfig;
+use crate::coordinator::group::coordinator::GroupCoordinator;
 use crate::metadata::producer_ids::ProducerIds;
 use crate::metadata::view::MetadataView;
 use crate::partition::cold_desk::{ColdAccess, ColdDesk};
@@ -36,6 +37,8 @@ pub struct Shared {
     pub controller: Controller,
     /// The partitions held here.
     pub hosted: Arc<HostedPartitions>,
+    /// The groups of the `__consumer_offsets` partitions led here.
+    pub groups: Arc<GroupCoordinator>,
     /// The lane to the bucket; `None` without one.
     pub cold: Option<Arc<ColdAccess>>,
     /// Asks the quorum to change tier rows.

@@ -1,4 +1,5 @@
 //! API key to handler: one match, nothing else. A handler that is missing here does not exist for clients.
+//! It knows no version and no field: wire does, and the handlers.
 
 use crate::api::admin::{alter_configs, cluster, describe_configs, log_dirs};
 use crate::api::context::{Answer, Context};

@@ -28,7 +28,7 @@ pub(super) struct Running {
     pub(super) stop: CancellationToken,
     pub(super) accepting: Vec<JoinHandle<()>>,
     pub(super) chores: Vec<JoinHandle<()>>,
-    pub(super) following: JoinHandle<()>,
+    pub(super) following: Vec<JoinHandle<()>>,
     pub(super) broker_epoch: BrokerEpoch,
 }
 
@@ -85,8 +85,8 @@ impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop.cancel();
-            running.following.abort();
-            running.chores.iter().chain(&running.accepting).for_each(JoinHandle::abort);
+            let tasks = running.following.iter().chain(&running.chores).chain(&running.accepting);
+            tasks.for_each(JoinHandle::abort);
         }
         if let Some(runtimes) = self.runtimes.take() {
             runtimes.stop();
@@ -107,8 +107,11 @@ impl Running {
         {
             tracing::warn!("connections were still busy and are cut off");
         }
-        self.following.abort();
-        let _ = self.following.await;
+        self.shared.groups.close();
+        for following in self.following {
+            following.abort();
+            let _ = following.await;
+        }
         for chore in self.chores {
             if tokio::time::timeout(PATIENCE, chore).await.is_err() {
                 tracing::warn!("housekeeping was still busy and is left behind");

@@ -28,6 +28,7 @@ use crate::broker::tier_commit::QuorumCommit;
 use crate::broker::tiers::{Tiers, TiersError};
 use crate::config::broker::BrokerConfig;
 use crate::config::listener::Endpoint;
+use crate::coordinator::group::coordinator::{GroupCoordinator, Parts as GroupParts};
 use crate::metadata::producer_ids::ProducerIds;
 use crate::partition::cold_lane::ColdLane;
 use crate::partition::hosted::HostedPartitions;
@@ -120,11 +121,20 @@ async fn assemble(
     });
     assignment.settle_strays(&controller.image())?;
     assignment.act(controller.image()).await;
-    let threads = (!runtimes.single_threaded).then(|| runtimes.cold.clone());
+    let lane = ColdLane::new((!runtimes.single_threaded).then(|| runtimes.cold.clone()));
+    let groups = GroupCoordinator::new(GroupParts {
+        config: config.clone(),
+        hosted: hosted.clone(),
+        board: board.clone(),
+        lane: lane.clone(),
+        clock: doors.clock.clone(),
+        entropy: doors.entropy.clone(),
+    });
     let shared = Arc::new(Shared {
+        groups,
         sessions: FetchSessions::new(config.network.fetch_sessions_max, doors.entropy.clone()),
         cold: tiers.as_ref().map(|tiers| tiers.access.clone()),
-        lane: ColdLane::new(threads),
+        lane,
         counters: Arc::new(Counters::default()),
         clock: doors.clock.clone(),
         entropy: doors.entropy.clone(),
@@ -144,7 +154,7 @@ async fn assemble(
     let stop = CancellationToken::new();
     let accepting = start_accepting(&shared, &cores, bound, &stop, runtimes);
     let chores = housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores);
-    let following = runtimes.chores.spawn(assignment.follow(shared.controller.watch()));
+    let following = start_following(&shared, assignment, runtimes);
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch })
 }
 
@@ -171,6 +181,16 @@ fn start_accepting(
         runtimes.quorum.spawn(accept(socket, served, shared, cores, doorman.clone(), stop.clone()))
     };
     bound.into_iter().map(start).collect()
+}
+
+/// What follows the metadata: the partitions first, then the groups that live in some of them.
+fn start_following(shared: &Arc<Shared>, assignment: Assignment, runtimes: &Runtimes) -> Vec<JoinHandle<()>> {
+    let (images, groups) = (shared.controller.watch(), &shared.groups);
+    vec![
+        runtimes.quorum.spawn(groups.clone().follow(images.clone(), shared.assigned.clone())),
+        runtimes.quorum.spawn(groups.clone().run()),
+        runtimes.chores.spawn(assignment.follow(images)),
+    ]
 }
 
 async fn start_controller(

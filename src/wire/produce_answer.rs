@@ -203,7 +203,8 @@ mod tests {
         let endpoint = NodeEndpoint { id: 3, host: "h".to_owned(), port: 9092, rack: Some("r".to_owned()) };
         for version in 3..=11 {
             let header = Header { api_key: ApiKey::Produce, version, correlation_id: 9, client_id: None };
-            let response = encode(&header, &outline(), &results(), std::slice::from_ref(&endpoint), 21).expect("encodes");
+            let response = encode(&header, &outline(), &results(), std::slice::from_ref(&endpoint), 21)
+                .expect("encodes");
             let wire = response.flattened();
             assert_eq!(
                 wire.len() - 4,

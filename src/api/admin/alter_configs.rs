@@ -55,11 +55,7 @@ pub fn handle(ctx: &Context, header: &Header, request: IncrementalAlterConfigsRe
 }
 
 /// What to store for each resource, or why not, once per resource in the request's order.
-fn plan<'a>(
-    view: &MetadataView,
-    settings: &Settings,
-    asked: &'a [AlterConfigsResource],
-) -> Vec<Planned<'a>> {
+fn plan<'a>(view: &MetadataView, settings: &Settings, asked: &'a [AlterConfigsResource]) -> Vec<Planned<'a>> {
     let key = |asked: &'a AlterConfigsResource| (asked.resource_type, asked.resource_name.as_str());
     let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
     for resource in asked {

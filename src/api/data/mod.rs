@@ -1,4 +1,5 @@
 //! The data plane: produce, fetch, and the questions about offsets.
+//! Each file is one API, or what an API needs and no other does.
 
 pub mod delete_records;
 pub mod fetch;
