@@ -12,3 +12,16 @@ pub mod image;
 pub mod quorum;
 pub mod record;
 pub mod server;
+
+#[cfg(test)]
+#[path = "../tests/it/disk.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "test code, of which tests/it needs more than these tests do"
+)]
+mod disk;
+#[cfg(test)]
+#[path = "../tests/it/golden.rs"]
+#[allow(clippy::expect_used, reason = "test code")]
+mod golden;

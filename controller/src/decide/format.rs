@@ -1,4 +1,5 @@
-//! The first records of a cluster's log. Invariant: the feature level comes before everything else.
+//! The first records of a cluster's log. Not the first membership (`quorum/node.rs`).
+//! Invariant: the feature level comes before everything else.
 
 use crate::decide::decision::Decision;
 use crate::image::metadata::MetadataImage;

@@ -1,4 +1,5 @@
-//! Image and request → records to write, or a refusal. Pure: no clock, no randomness, no I/O.
+//! Image and request → records to write, or a refusal.
+//! Pure: no clock, no randomness, no I/O; the loop around it is `server.rs`.
 
 pub mod brokers;
 pub mod configs;

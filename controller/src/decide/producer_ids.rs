@@ -1,4 +1,5 @@
-//! Blocks of producer ids (KIP-730). Invariant: no id is in two blocks, whoever asks and whenever.
+//! Blocks of producer ids (KIP-730). Not the ids inside a block: the broker that asked deals them out.
+//! Invariant: no id is in two blocks, whoever asks and whenever.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
 //! What the records add up to: the whole cluster's metadata as one immutable value.
+//! Folding, comparing and showing images; never deciding what to write.
 
 pub mod brokers;
 pub mod configs;

@@ -26,7 +26,8 @@ pub fn check(image: &MetadataImage, precondition: &Precondition) -> Result<(), F
     let found = match precondition {
         Precondition::Unformatted => level_of(image),
         Precondition::NameFree(name) => {
-            image.topics.by_name(name).map(|topic| format!("topic {} has it", topic.id))
+            let taken = image.topics.by_name(name).or_else(|| image.topics.colliding(name));
+            taken.map(|topic| format!("topic {} is named {}", topic.id, topic.name))
         }
         Precondition::PartitionCount(topic, count) => {
             differs(count, image.topics.get(*topic).map(|topic| topic.partition_count()))

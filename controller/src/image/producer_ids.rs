@@ -1,4 +1,5 @@
-//! Where the next block of producer ids begins. Invariant: it never falls, so no id is given out twice (I2).
+//! Where the next block of producer ids begins. Not who got the blocks below it.
+//! Invariant: it never falls, so no id is given out twice (I2).
 
 /// The counter, in producer ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

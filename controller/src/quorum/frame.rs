@@ -123,3 +123,72 @@ fn read_body(body: &[u8]) -> Result<LogEntry, CodecError> {
     from.finish()?;
     Ok(LogEntry { log_id: LogId::new(leader, index), payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::golden;
+    use crate::quorum::raft_codec::tests::{log_id, membership};
+    use crate::record::entry_codec::tests::{any_entry, sample};
+    use proptest::prelude::*;
+
+    fn bytes(entry: &LogEntry, first: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(entry, first, &mut out);
+        out
+    }
+
+    #[test]
+    fn golden_files() {
+        let payloads = [
+            ("blank", EntryPayload::Blank),
+            ("entry", EntryPayload::Normal(sample())),
+            ("membership", EntryPayload::Membership(membership())),
+        ];
+        for (name, payload) in payloads {
+            let entry = LogEntry { log_id: log_id(3, 17), payload };
+            let stored = golden(&format!("raft-frame/v1/{name}"), &bytes(&entry, true));
+            let frame = decode(&stored).expect("a frame");
+            assert_eq!((frame.entry, frame.len), (entry, stored.len()), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_breaks_it() {
+        let whole = bytes(&LogEntry { log_id: log_id(3, 17), payload: EntryPayload::Blank }, true);
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(decode(&damaged), Err(NoFrame::Broken(_))), "bit {bit}");
+        }
+        for cut in 0..whole.len() {
+            assert!(matches!(decode(&whole[..cut]), Err(NoFrame::Broken(_))), "cut at {cut}");
+        }
+        assert!(matches!(decode(&[0; 64]), Err(NoFrame::Broken(_))), "zeroes are no frame");
+    }
+
+    #[test]
+    fn only_a_later_writes_first_frame_proves_what_is_before_it() {
+        let entry = LogEntry { log_id: log_id(3, 17), payload: EntryPayload::Blank };
+        assert!(begins_later_write(&bytes(&entry, true), 16));
+        assert!(!begins_later_write(&bytes(&entry, true), 17));
+        assert!(!begins_later_write(&bytes(&entry, false), 16));
+    }
+
+    proptest! {
+        #[test]
+        fn frames_round_trip(entry in any_entry(), term: u64, index: u64, first: bool, after in prop::collection::vec(any::<u8>(), 0..9)) {
+            let entry = LogEntry { log_id: log_id(term, index), payload: EntryPayload::Normal(entry) };
+            let mut bytes = bytes(&entry, first);
+            let len = bytes.len();
+            bytes.extend(after);
+            let frame = decode(&bytes).expect("a frame");
+            prop_assert_eq!((frame.entry, frame.len), (entry, len));
+        }
+
+        #[test]
+        fn any_bytes_are_a_frame_or_not(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(&bytes).is_err());
+        }
+    }
+}

@@ -326,3 +326,197 @@ fn unknown(path: &Path, at: usize, error: crate::record::bytes::CodecError) -> S
     let what = format!("{} at byte {at}: {error}", path.display());
     if error.is_unknown() { StartError::Unknown { what } } else { StartError::Corrupt { what } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, LOSSES, Loss};
+    use crate::quorum::raft_codec::tests::log_id;
+    use crate::quorum::type_config::LogEntry;
+    use crate::record::entry::{Entry, Group};
+    use crate::record::kinds::Record;
+    use openraft::EntryPayload;
+    use proptest::prelude::*;
+
+    /// So small that most writes begin a file.
+    const SEGMENT: u64 = 160;
+
+    fn dir() -> &'static Path {
+        Path::new("/quorum")
+    }
+
+    /// Entries of different lengths that tell by their content which attempt wrote them.
+    fn entry(index: u64, attempt: u64) -> LogEntry {
+        let id = "x".repeat((index * 7 % 40) as usize) + &attempt.to_string();
+        let group = Group { preconditions: Vec::new(), records: vec![Record::Cluster { id }] };
+        LogEntry { log_id: log_id(1, index), payload: EntryPayload::Normal(Entry { groups: [group].into() }) }
+    }
+
+    fn open(disk: &Disk, from: u64) -> Result<Opened, StartError> {
+        Journal::open(Arc::new(disk.clone()), dir(), from, SEGMENT)
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Append(u64),
+        Truncate(u64),
+        Purge(u64),
+        Reopen,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (1_u64..5).prop_map(Step::Append),
+            1 => (0_u64..6).prop_map(Step::Truncate),
+            1 => (0_u64..8).prop_map(Step::Purge),
+            1 => Just(Step::Reopen),
+        ];
+        prop::collection::vec(step, 1..25)
+    }
+
+    /// What the journal must hold; the purge's end is what the log store keeps in a file of its own.
+    #[derive(Debug, Clone, Default)]
+    struct Model {
+        from: u64,
+        entries: Vec<LogEntry>,
+        attempts: u64,
+    }
+
+    impl Model {
+        fn end(&self) -> u64 {
+            self.from + self.entries.len() as u64
+        }
+
+        /// Takes one step in both; the model as it is if the disk held.
+        fn take(&mut self, journal: &mut Journal, disk: &Disk, step: &Step) -> Result<(), String> {
+            let failed = |error: io::Error| error.to_string();
+            match step {
+                Step::Append(count) => {
+                    self.attempts += 1;
+                    let new: Vec<_> = (0..*count).map(|nth| entry(self.end() + nth, self.attempts)).collect();
+                    journal.append(&new).map_err(failed)?;
+                    self.entries.extend(new);
+                }
+                Step::Truncate(back) => {
+                    let keep = self.entries.len().saturating_sub(*back as usize);
+                    journal.truncate(self.from + keep as u64).map_err(failed)?;
+                    self.entries.truncate(keep);
+                }
+                Step::Purge(ahead) => {
+                    // Beyond the end too: a snapshot from another node may reach further than the log.
+                    let from = self.from + ahead;
+                    self.entries.drain(..(*ahead as usize).min(self.entries.len()));
+                    self.from = from;
+                    journal.purge(from).map_err(failed)?;
+                }
+                Step::Reopen => {
+                    let opened = open(disk, self.from).map_err(|error| error.to_string())?;
+                    assert_eq!(opened.entries, self.entries);
+                    *journal = opened.journal;
+                }
+            }
+            assert_eq!(journal.next_index(), self.end(), "after {step:?}");
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_steps_leave_what_they_should(steps in steps()) {
+            let disk = Disk::default();
+            let (mut model, mut journal) = (Model::default(), open(&disk, 0).expect("empty").journal);
+            for step in &steps {
+                model.take(&mut journal, &disk, step).expect("the disk holds");
+            }
+            prop_assert_eq!(open(&disk, model.from).expect("whole").entries, model.entries);
+        }
+
+        #[test]
+        fn power_lost_anywhere_keeps_what_was_durable(steps in steps(), after in 0_u64..60) {
+            let disk = Disk::default();
+            let (mut model, mut journal) = (Model::default(), open(&disk, 0).expect("empty").journal);
+            disk.lose_power_after(after);
+            let mut interrupted = None;
+            for step in &steps {
+                if model.take(&mut journal, &disk, step).is_err() {
+                    interrupted = Some(step.clone());
+                    break;
+                }
+            }
+            for loss in LOSSES {
+                let opened = open(&disk.after_power_loss(loss), model.from);
+                let opened = opened.unwrap_or_else(|error| panic!("{loss:?} in {interrupted:?}: {error}"));
+                let found = &opened.entries;
+                match interrupted {
+                    // What was cut may be there or not, from its end on.
+                    Some(Step::Truncate(_)) => {
+                        prop_assert_eq!(found.as_slice(), &model.entries[..found.len()], "{:?}", loss);
+                    }
+                    // What was being written may be there in part, from its front on.
+                    _ => {
+                        let durable = model.entries.len();
+                        prop_assert!(found.len() >= durable, "{:?}: {} of {}", loss, found.len(), durable);
+                        prop_assert_eq!(&found[..durable], model.entries.as_slice(), "{:?}", loss);
+                        let written = found[durable..].iter().zip(model.end()..);
+                        for (found, index) in written {
+                            prop_assert_eq!(found, &entry(index, model.attempts));
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed_or_was_in_a_last_write(at in 0_usize..2000, bit in 0_u8..8) {
+            let disk = Disk::default();
+            let mut journal = open(&disk, 0).expect("empty").journal;
+            let all: Vec<_> = (0..12).map(|index| entry(index, 0)).collect();
+            for pair in all.chunks(2) {
+                journal.append(pair).expect("the disk holds");
+            }
+            let files: Vec<_> = disk.contents().into_iter().collect();
+            let (path, bytes) = &files[at % files.len()];
+            let byte = at % bytes.len();
+            disk.tamper(path, |bytes| bytes[byte] ^= 1 << bit);
+            match open(&disk, 0) {
+                Ok(opened) => {
+                    prop_assert!(opened.entries.len() >= 10, "only the last write may go: {}", opened.entries.len());
+                    prop_assert_eq!(&opened.entries[..], &all[..opened.entries.len()]);
+                    prop_assert!(opened.bytes_cut > 0, "a flipped bit went unnoticed");
+                }
+                Err(error) => {
+                    let named = matches!(error, StartError::Corrupt { .. } | StartError::Unknown { .. });
+                    prop_assert!(named, "{}", error);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_in_the_middle_is_refused() {
+        let disk = Disk::default();
+        let mut journal = open(&disk, 0).expect("empty").journal;
+        (0..12).for_each(|index| journal.append(&[entry(index, 0)]).expect("the disk holds"));
+        let files: Vec<_> = disk.contents().into_keys().collect();
+        assert!(files.len() > 3, "{files:?}");
+        disk.remove(&files[1]).expect("it is there");
+        let refused = open(&disk, 0).expect_err("a hole");
+        assert!(matches!(refused, StartError::Corrupt { .. }), "{refused}");
+        let disk = disk.after_power_loss(Loss::None);
+        disk.remove(&files[0]).expect("it is there");
+        let refused = open(&disk, 0).expect_err("a log that begins late without a purge");
+        assert!(matches!(refused, StartError::Corrupt { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_newer_file_is_named_and_left_alone() {
+        let disk = Disk::default();
+        open(&disk, 0).expect("empty").journal.append(&[entry(0, 0)]).expect("the disk holds");
+        let path = disk.contents().into_keys().next().expect("one file");
+        disk.tamper(&path, |bytes| bytes[5] = 2);
+        let before = disk.contents();
+        let refused = open(&disk, 0).expect_err("a newer file");
+        assert!(matches!(&refused, StartError::Unknown { what } if what.contains("version 2")), "{refused}");
+        assert_eq!(disk.contents(), before);
+    }
+}

@@ -1,4 +1,5 @@
 //! The quorum: openraft over a file log of our own. The only room that knows openraft.
+//! It stores, commits and applies entries; what they say is decided above and folded below.
 
 mod frame;
 mod journal;

@@ -160,3 +160,76 @@ fn unseal<T>(
     from.finish()?;
     Ok(value)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::golden::golden;
+    use proptest::prelude::*;
+
+    /// A place in the log.
+    pub(crate) fn log_id(term: u64, index: u64) -> LogId {
+        LogId::new(LeaderId::new(term, 1), index)
+    }
+
+    /// Two voters on their way to three, and a learner.
+    pub(crate) fn membership() -> Membership {
+        let nodes = (1..=4).map(|id| (id, BasicNode::new(format!("broker-{id}:9093"))));
+        let nodes: BTreeMap<u64, BasicNode> = nodes.collect();
+        Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([1, 2, 3])], nodes)
+    }
+
+    #[test]
+    fn golden_files() {
+        let vote = Vote { leader_id: LeaderId::new(7, 3), committed: true };
+        assert_eq!(decode_vote(&golden("vote/v1/committed", &encode_vote(&vote))), Ok(vote));
+        let id = log_id(7, 1234);
+        assert_eq!(decode_purged(&golden("purged/v1/log-id", &encode_purged(&id))), Ok(id));
+        let mut out = Writer::default();
+        let stored = StoredMembership::new(Some(id), membership());
+        write_stored_membership(&stored, &mut out);
+        let bytes = golden("membership/v1/joint-with-learner", &out.finish());
+        assert_eq!(read_stored_membership(&mut Reader::new(&bytes)), Ok(stored));
+    }
+
+    #[test]
+    fn newer_versions_are_named_and_damage_is_noticed() {
+        let mut bytes = encode_vote(&Vote { leader_id: LeaderId::new(7, 3), committed: true });
+        bytes[12] ^= 1;
+        assert!(matches!(decode_vote(&bytes), Err(CodecError::Invalid(_))), "{:?}", decode_vote(&bytes));
+        bytes[5] = 2;
+        let newer = decode_vote(&bytes).expect_err("a newer vote");
+        assert!(newer.is_unknown() && newer.to_string().contains("vote 0 version 2"), "{newer}");
+        assert!(decode_purged(&encode_vote(&Vote::default())).is_err(), "a vote is no purged log id");
+    }
+
+    proptest! {
+        #[test]
+        fn votes_and_log_ids_round_trip(term: u64, node: u64, index: u64, committed: bool) {
+            let vote = Vote { leader_id: LeaderId::new(term, node), committed };
+            prop_assert_eq!(decode_vote(&encode_vote(&vote)), Ok(vote));
+            let id = LogId::new(LeaderId::new(term, node), index);
+            prop_assert_eq!(decode_purged(&encode_purged(&id)), Ok(id));
+        }
+
+        #[test]
+        fn memberships_round_trip(
+            nodes in prop::collection::btree_map(any::<u64>(), "[a-z0-9:.]{0,20}", 1..6),
+            picks in prop::collection::vec(any::<u8>(), 1..3),
+        ) {
+            let nodes: BTreeMap<u64, BasicNode> = nodes.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
+            let pick = |bits: &u8| nodes.keys().enumerate().filter(|(at, _)| bits >> (at % 8) & 1 == 1).map(|(_, id)| *id).collect();
+            let membership = Membership::new(picks.iter().map(pick).collect(), nodes.clone());
+            let mut out = Writer::default();
+            write_membership(&membership, &mut out);
+            let bytes = out.finish();
+            prop_assert_eq!(read_membership(&mut Reader::new(&bytes)), Ok(membership));
+        }
+
+        #[test]
+        fn any_bytes_are_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = (decode_vote(&bytes), decode_purged(&bytes));
+            let _ = (read_membership(&mut Reader::new(&bytes)), read_stored_membership(&mut Reader::new(&bytes)));
+        }
+    }
+}

@@ -105,7 +105,11 @@ impl Snapshots {
         let building = self.dir.join(BUILDING);
         let file = self.create(&building)?;
         write(file.as_ref(), summary, image).await?;
-        self.adopt(&building, file.as_ref(), summary)?;
+        file.sync()?;
+        let name = format!("{}{SUFFIX}", summary.id());
+        self.files.rename(&building, &self.dir.join(&name))?;
+        self.files.sync_dir(&self.dir)?;
+        self.remove_others(&name)?;
         Ok(file)
     }
 
@@ -114,11 +118,12 @@ impl Snapshots {
         self.create(&self.dir.join(RECEIVING))
     }
 
-    /// Makes a received snapshot the current one, after reading it.
-    pub fn install(&self, file: &dyn File) -> Result<(Summary, MetadataImage), SnapshotError> {
-        let loaded = read(file)?;
-        self.adopt(&self.dir.join(RECEIVING), file, &loaded.0)?;
-        Ok(loaded)
+    /// Makes a received snapshot the current one: reads it, writes what it says as our own, drops what came.
+    pub async fn install(&self, file: &dyn File) -> Result<(Summary, MetadataImage), SnapshotError> {
+        let (summary, image) = read(file)?;
+        self.save(&summary, &image).await?;
+        self.remove_if_there(&self.dir.join(RECEIVING))?;
+        Ok((summary, image))
     }
 
     /// Opens the snapshot of this summary.
@@ -127,19 +132,15 @@ impl Snapshots {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        match self.files.remove(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        self.remove_if_there(path)?;
         self.files.open(path, OpenMode::CreateNew)
     }
 
-    fn adopt(&self, from: &Path, file: &dyn File, summary: &Summary) -> io::Result<()> {
-        file.sync()?;
-        let name = format!("{}{SUFFIX}", summary.id());
-        self.files.rename(from, &self.dir.join(&name))?;
-        self.files.sync_dir(&self.dir)?;
-        self.remove_others(&name)
+    fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        match self.files.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn remove_others(&self, keep: &str) -> io::Result<()> {
@@ -280,5 +281,115 @@ impl<'f> Source<'f> {
     fn sum(&self) -> u32 {
         // The algorithm is 32 bits wide; crc-fast answers in 64.
         self.crc.finalize() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::golden::golden;
+    use crate::quorum::raft_codec::tests::{log_id, membership};
+    use crate::record::codec::tests::samples;
+    use crate::record::kinds::Record;
+
+    fn dir() -> &'static Path {
+        Path::new("/quorum")
+    }
+
+    fn summary() -> Summary {
+        Summary {
+            last: Some(log_id(3, 99)),
+            membership: StoredMembership::new(Some(log_id(1, 0)), membership()),
+        }
+    }
+
+    /// One of everything an image can hold.
+    fn image() -> MetadataImage {
+        let mut image = MetadataImage::default();
+        let pick = |name: &str| samples().into_iter().find(|(known, _)| *known == name).expect("a sample").1;
+        for name in
+            ["feature-level", "cluster", "producer-ids", "broker", "topic", "config-topic", "config-broker"]
+        {
+            image.restore(&pick(name)).expect(name);
+        }
+        if let Record::Partition { topic, row, .. } = pick("partition") {
+            for index in 0..5 {
+                image
+                    .restore(&Record::Partition { topic, index, row: row.clone() })
+                    .expect("the next partition");
+            }
+        }
+        image.restore(&pick("tier-row")).expect("a row");
+        let gone = crate::id::TopicId(uuid::Uuid::from_u128(9));
+        image
+            .restore(&Record::TopicDeleted { id: gone, name: "gone".into(), partitions: 2 })
+            .expect("a tombstone");
+        (image.offset, image.term) = (99, 3);
+        image
+    }
+
+    async fn saved(disk: &Disk, summary: &Summary, image: &MetadataImage) -> Vec<u8> {
+        Snapshots::new(Arc::new(disk.clone()), dir()).save(summary, image).await.expect("saved");
+        let path = dir().join(format!("{}{SUFFIX}", summary.id()));
+        disk.contents().remove(&path).expect("under its name")
+    }
+
+    fn same(left: &MetadataImage, right: &MetadataImage) -> bool {
+        (left.offset, left.term) == (right.offset, right.term) && left.to_records().eq(right.to_records())
+    }
+
+    #[tokio::test]
+    async fn golden_files() {
+        for (name, summary, image) in
+            [("everything", summary(), image()), ("empty", Summary::default(), MetadataImage::default())]
+        {
+            let disk = Disk::default();
+            let written = saved(&disk, &summary, &image).await;
+            let stored = golden(&format!("snapshot/v1/{name}"), &written);
+            disk.tamper(&dir().join(format!("{}{SUFFIX}", summary.id())), |bytes| *bytes = stored);
+            let loaded = Snapshots::new(Arc::new(disk), dir()).load().expect("whole").expect("there");
+            assert_eq!(loaded.0, summary);
+            assert!(same(&loaded.1, &image), "{name}: {:?}", loaded.1);
+        }
+    }
+
+    #[tokio::test]
+    async fn damage_is_never_an_image() {
+        let disk = Disk::default();
+        let whole = saved(&disk, &summary(), &image()).await;
+        let path = dir().join(format!("{}{SUFFIX}", summary().id()));
+        let snapshots = Snapshots::new(Arc::new(disk.clone()), dir());
+        for at in 0..whole.len() {
+            disk.tamper(&path, |bytes| *bytes = whole[..at].to_vec());
+            assert!(snapshots.load().is_err(), "cut at {at}");
+            // Bytes 4 and 5 say which version wrote it; a reader minds only the minimum it asks for.
+            for bit in (0..8).filter(|_| !(4..6).contains(&at)) {
+                disk.tamper(&path, |bytes| {
+                    *bytes = whole.clone();
+                    bytes[at] ^= 1 << bit;
+                });
+                assert!(snapshots.load().is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        disk.tamper(&path, |bytes| {
+            *bytes = whole.clone();
+            bytes[7] = 2;
+        });
+        let newer = snapshots.load().expect_err("a newer snapshot");
+        assert!(matches!(&newer, StartError::Unknown { what } if what.contains("version 2")), "{newer}");
+    }
+
+    #[tokio::test]
+    async fn the_newest_stays_and_leftovers_go() {
+        let disk = Disk::default();
+        saved(&disk, &summary(), &image()).await;
+        let newer = Summary { last: Some(log_id(4, 100)), ..summary() };
+        saved(&disk, &newer, &image()).await;
+        let snapshots = Snapshots::new(Arc::new(disk.clone()), dir());
+        snapshots.receive().expect("a file").write_at(b"half a snapshot", 0).expect("written");
+        let (loaded, _) = snapshots.load().expect("whole").expect("there");
+        assert_eq!(loaded, newer);
+        assert_eq!(disk.contents().len(), 1, "{:?}", disk.contents().keys());
     }
 }

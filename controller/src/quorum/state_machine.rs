@@ -113,7 +113,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta<VoterId, openraft::BasicNode>,
         snapshot: Box<SnapshotFile>,
     ) -> Result<(), StorageError> {
-        let installed = self.snapshots.install(snapshot.file().as_ref());
+        let installed = self.snapshots.install(snapshot.file().as_ref()).await;
         let (summary, image) = installed
             .map_err(|error| StorageIoError::read_snapshot(Some(meta.signature()), AnyError::new(&error)))?;
         if summary.last != meta.last_log_id || summary.membership != meta.last_membership {

@@ -1,4 +1,5 @@
-//! What DescribeQuorum wants to know, without openraft's types. A snapshot of one moment, for people and metrics.
+//! What DescribeQuorum wants to know, without openraft's types.
+//! A snapshot of one moment, for people and metrics; nothing decides by it.
 
 /// One member's place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

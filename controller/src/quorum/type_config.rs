@@ -1,4 +1,5 @@
-//! openraft's type choices. Invariant: nothing openraft-typed leaves this room.
+//! openraft's type choices, and short names for its types with our ids in them. Not their bytes (`raft_codec.rs`).
+//! Invariant: nothing openraft-typed leaves this room.
 
 use openraft::{BasicNode, TokioRuntime};
 

@@ -216,3 +216,254 @@ fn not_negative(value: i32) -> Result<i32, CodecError> {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::golden::golden;
+    use firnline_tiering::cold::entry::Entry as Segment;
+    use firnline_tiering::cold::manifest::ManifestPointer;
+    use firnline_tiering::cold::tier::{NO_EPOCH, TierChangeKind, TierVersion};
+    use firnline_tiering::offsets::Offset;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    /// A log's next segment.
+    pub(crate) fn segment(row: &TierRow, records: i64, uuid: u128) -> TierChange {
+        let epoch = row.leader_epoch;
+        let entry = Segment {
+            base: row.end,
+            next: row.end + records,
+            min_timestamp: 1_763_700_000_000,
+            max_timestamp: 1_763_700_009_999,
+            leader_epoch: epoch,
+            previous_epoch: row.end_epoch,
+            first_epoch: row.end_epoch.max(LeaderEpoch(0)),
+            last_epoch: epoch,
+            log_bytes: 1 << 20,
+            footer_at: (1 << 20) + 4096,
+            footer_len: 300,
+            footer_crc: 0xdead_beef,
+            aborted: 2,
+            uuid: Uuid::from_u128(uuid),
+        };
+        TierChange { on_version: row.version, leader_epoch: epoch, kind: TierChangeKind::Append(entry) }
+    }
+
+    fn swap() -> TierChange {
+        let manifest = ManifestPointer {
+            uuid: Uuid::from_u128(7),
+            on_version: 9,
+            object_bytes: 512,
+            crc: 1,
+            base: Offset(0),
+            end: Offset(20),
+            segments: 2,
+            log_bytes: 2 << 20,
+            graves: 1,
+        };
+        let folded = vec![Uuid::from_u128(1), Uuid::from_u128(2)];
+        let kind = TierChangeKind::Swap { manifest, folded };
+        TierChange { on_version: TierVersion(9), leader_epoch: LeaderEpoch(3), kind }
+    }
+
+    fn row(appends: u128) -> Arc<TierRow> {
+        let mut row = TierRow::new(LeaderEpoch(3), Offset(0));
+        for uuid in 0..appends {
+            row = row.apply(&segment(&row, 10, uuid + 1)).expect("the next segment");
+        }
+        Arc::new(row)
+    }
+
+    /// One of each kind, and its golden file's name.
+    pub(crate) fn samples() -> Vec<(&'static str, Record)> {
+        let id = TopicId(Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0));
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".into(),
+            host: "kafka-1.example".into(),
+            port: 9092,
+            protocol: 0,
+        };
+        let broker = Broker {
+            id: BrokerId(1),
+            epoch: BrokerEpoch(42),
+            incarnation: Uuid::from_u128(0xfeed),
+            endpoints: vec![endpoint],
+            rack: Some("zone-a".into()),
+            fenced: true,
+        };
+        let replicas: Arc<[BrokerId]> = [BrokerId(1), BrokerId(2)].into();
+        let partition = Partition {
+            replicas,
+            isr: [BrokerId(2)].into(),
+            leader: None,
+            leader_epoch: LeaderEpoch(3),
+            epoch: PartitionEpoch(5),
+        };
+        let config = |resource, value: Option<&str>| Record::Config {
+            resource,
+            key: "retention.ms".into(),
+            value: value.map(str::to_owned),
+        };
+        let start = TierChangeKind::MoveLogStart(Offset(10));
+        let start = TierChange { on_version: TierVersion(1), leader_epoch: LeaderEpoch(3), kind: start };
+        let tier = |change| Record::TierChanged { topic: id, index: 4, change };
+        vec![
+            ("feature-level", Record::FeatureLevel { level: 1 }),
+            ("cluster", Record::Cluster { id: "4L6g3nShT-eMCtK--X86sw".into() }),
+            ("broker", Record::Broker(broker)),
+            ("topic", Record::Topic { id, name: "orders.v1".into() }),
+            ("partition", Record::Partition { topic: id, index: 4, row: partition }),
+            ("topic-deleted", Record::TopicDeleted { id, name: "orders.v1".into(), partitions: 5 }),
+            ("topic-purged", Record::TopicPurged { id }),
+            ("config-topic", config(Resource::Topic(id), Some("1000"))),
+            ("config-broker", config(Resource::Broker(BrokerId(1)), Some(""))),
+            ("config-broker-default", config(Resource::BrokerDefault, None)),
+            ("producer-ids", Record::ProducerIds { next: 5000 }),
+            ("tier-append", tier(segment(&row(0), 10, 1))),
+            ("tier-swap", tier(swap())),
+            ("tier-move-log-start", tier(start)),
+            ("tier-row", Record::TierRow { topic: id, index: 4, row: row(2) }),
+        ]
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        "[a-zA-Z0-9._äß-]{0,24}"
+    }
+
+    fn id() -> impl Strategy<Value = TopicId> {
+        any::<u128>().prop_map(|bits| TopicId(Uuid::from_u128(bits)))
+    }
+
+    fn brokers() -> impl Strategy<Value = Arc<[BrokerId]>> {
+        prop::collection::vec(any::<i32>().prop_map(BrokerId), 0..5).prop_map(Into::into)
+    }
+
+    fn any_broker() -> impl Strategy<Value = Record> {
+        let endpoint = (text(), text(), any::<u16>(), any::<i16>())
+            .prop_map(|(listener, host, port, protocol)| Endpoint { listener, host, port, protocol });
+        let endpoints = prop::collection::vec(endpoint, 0..4);
+        let (rack, fenced) = (prop::option::of(text()), any::<bool>());
+        (any::<i32>(), any::<i64>(), any::<u128>(), endpoints, rack, fenced).prop_map(
+            |(id, epoch, incarnation, endpoints, rack, fenced)| {
+                let (id, epoch, incarnation) =
+                    (BrokerId(id), BrokerEpoch(epoch), Uuid::from_u128(incarnation));
+                Record::Broker(Broker { id, epoch, incarnation, endpoints, rack, fenced })
+            },
+        )
+    }
+
+    fn any_partition() -> impl Strategy<Value = Record> {
+        let epochs = (0..i32::MAX, 0..i32::MAX);
+        (id(), 0..i32::MAX, brokers(), brokers(), prop::option::of(0..i32::MAX), epochs).prop_map(
+            |(topic, index, replicas, isr, leader, (leader_epoch, epoch))| {
+                let leader = leader.map(BrokerId);
+                let (leader_epoch, epoch) = (LeaderEpoch(leader_epoch), PartitionEpoch(epoch));
+                Record::Partition {
+                    topic,
+                    index,
+                    row: Partition { replicas, isr, leader, leader_epoch, epoch },
+                }
+            },
+        )
+    }
+
+    fn any_config() -> impl Strategy<Value = Record> {
+        let resource = prop_oneof![
+            id().prop_map(Resource::Topic),
+            any::<i32>().prop_map(|id| Resource::Broker(BrokerId(id))),
+            Just(Resource::BrokerDefault),
+        ];
+        (resource, text(), prop::option::of(text())).prop_map(|(resource, key, value)| Record::Config {
+            resource,
+            key,
+            value,
+        })
+    }
+
+    /// Any record at all.
+    pub(crate) fn any_record() -> impl Strategy<Value = Record> {
+        let tier = || (id(), 0..i32::MAX, 0_u128..4);
+        prop_oneof![
+            Just(Record::FeatureLevel { level: FEATURE_LEVEL }),
+            text().prop_map(|id| Record::Cluster { id }),
+            any_broker(),
+            (id(), text()).prop_map(|(id, name)| Record::Topic { id, name }),
+            any_partition(),
+            (id(), text(), 0..i32::MAX).prop_map(|(id, name, partitions)| Record::TopicDeleted {
+                id,
+                name,
+                partitions
+            }),
+            id().prop_map(|id| Record::TopicPurged { id }),
+            any_config(),
+            any::<i64>().prop_map(|next| Record::ProducerIds { next }),
+            tier().prop_map(|(topic, index, n)| {
+                Record::TierChanged { topic, index, change: segment(&row(n), 10, 99) }
+            }),
+            tier().prop_map(|(topic, index, n)| Record::TierRow { topic, index, row: row(n) }),
+        ]
+    }
+
+    fn bytes(record: &Record) -> Vec<u8> {
+        let mut out = Writer::default();
+        encode(record, &mut out);
+        out.finish()
+    }
+
+    #[test]
+    fn golden_files_of_every_kind() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for (name, record) in samples() {
+            let stored = golden(&format!("record/v1/{name}"), &bytes(&record));
+            assert_eq!(decode(&mut Reader::new(&stored)), Ok(record.clone()), "{name}");
+            kinds.insert(kind(&record));
+        }
+        assert_eq!(
+            kinds.into_iter().collect::<Vec<_>>(),
+            (1..=11).collect::<Vec<_>>(),
+            "a kind without a file"
+        );
+        assert_eq!(row(0).end_epoch, NO_EPOCH, "the samples begin with an empty tier");
+    }
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        for (unknown, named) in [
+            ([0, 99, 1, 0, 0, 0, 0].as_slice(), "kind 99 version 1"),
+            (&[0, 4, 2, 0, 0, 0, 0], "kind 4 version 2"),
+            (&[0, 1, 1, 0, 0, 0, 2, 0, 9], "feature level 9"),
+        ] {
+            let error = decode(&mut Reader::new(unknown)).expect_err("unknown");
+            assert!(error.is_unknown() && error.to_string().contains(named), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip(record in any_record()) {
+            let bytes = bytes(&record);
+            let mut from = Reader::new(&bytes);
+            prop_assert_eq!(decode(&mut from), Ok(record));
+            prop_assert_eq!(from.left(), 0);
+            for cut in 0..bytes.len() {
+                prop_assert!(decode(&mut Reader::new(&bytes[..cut])).is_err(), "cut at {}", cut);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_an_error(kind in 0_u16..13, body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_body(kind, 1, &body);
+            let _ = decode(&mut Reader::new(&body));
+        }
+
+        #[test]
+        fn any_flipped_bit_is_a_record_or_an_error(nth in 0_usize..15, bit in 0_usize..4000) {
+            let (_, record) = &samples()[nth];
+            let mut bytes = bytes(record);
+            let bit = bit % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let _ = decode(&mut Reader::new(&bytes));
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::record::kinds::Record;
 pub enum Precondition {
     /// 1: no record was ever applied: the log is being formatted.
     Unformatted,
-    /// 2: no live topic has this name.
+    /// 2: no live topic has this name, or one that metrics cannot tell from it.
     NameFree(String),
     /// 3: the topic lives and has this many partitions.
     PartitionCount(TopicId, i32),

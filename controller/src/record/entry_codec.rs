@@ -91,3 +91,117 @@ fn read_precondition(from: &mut Reader<'_>) -> Result<Precondition, CodecError> 
         }
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::golden::golden;
+    use crate::record::codec::tests::{any_record, samples};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn id() -> impl Strategy<Value = TopicId> {
+        any::<u128>().prop_map(|bits| TopicId(Uuid::from_u128(bits)))
+    }
+
+    fn any_precondition() -> impl Strategy<Value = Precondition> {
+        prop_oneof![
+            Just(Precondition::Unformatted),
+            "[a-z.]{0,20}".prop_map(Precondition::NameFree),
+            (id(), any::<i32>()).prop_map(|(id, count)| Precondition::PartitionCount(id, count)),
+            (id(), any::<i32>(), any::<i32>()).prop_map(|(id, index, epoch)| Precondition::PartitionEpoch(
+                id,
+                index,
+                PartitionEpoch(epoch)
+            )),
+            (id(), any::<i32>(), any::<i32>()).prop_map(|(id, index, epoch)| Precondition::LeaderEpoch(
+                id,
+                index,
+                LeaderEpoch(epoch)
+            )),
+            (any::<i32>(), any::<i64>())
+                .prop_map(|(id, epoch)| Precondition::BrokerEpoch(BrokerId(id), BrokerEpoch(epoch))),
+            any::<i64>().prop_map(|epoch| Precondition::NextBrokerEpoch(BrokerEpoch(epoch))),
+            any::<i64>().prop_map(Precondition::NextProducerId),
+            id().prop_map(Precondition::AwaitsPurge),
+        ]
+    }
+
+    /// Any entry at all.
+    pub(crate) fn any_entry() -> impl Strategy<Value = Entry> {
+        let group =
+            (prop::collection::vec(any_precondition(), 0..4), prop::collection::vec(any_record(), 0..4));
+        let group = group.prop_map(|(preconditions, records)| Group { preconditions, records });
+        prop::collection::vec(group, 0..4).prop_map(|groups| Entry { groups: groups.into() })
+    }
+
+    /// Every precondition and every record, in two groups.
+    pub(crate) fn sample() -> Entry {
+        let id = TopicId(Uuid::from_u128(5));
+        let preconditions = vec![
+            Precondition::Unformatted,
+            Precondition::NameFree("orders".into()),
+            Precondition::PartitionCount(id, 3),
+            Precondition::PartitionEpoch(id, 2, PartitionEpoch(4)),
+            Precondition::LeaderEpoch(id, 2, LeaderEpoch(1)),
+            Precondition::BrokerEpoch(BrokerId(1), BrokerEpoch(9)),
+            Precondition::NextBrokerEpoch(BrokerEpoch(10)),
+            Precondition::NextProducerId(2000),
+            Precondition::AwaitsPurge(id),
+        ];
+        let records = samples().into_iter().map(|(_, record)| record).collect();
+        let purge = Group {
+            preconditions: Vec::new(),
+            records: vec![crate::record::kinds::Record::TopicPurged { id }],
+        };
+        Entry { groups: [Group { preconditions, records }, purge].into() }
+    }
+
+    fn bytes(entry: &Entry) -> Vec<u8> {
+        let mut out = Writer::default();
+        encode(entry, &mut out);
+        out.finish()
+    }
+
+    #[test]
+    fn golden_file() {
+        let stored = golden("entry/v1/everything", &bytes(&sample()));
+        assert_eq!(decode(&stored), Ok(sample()));
+    }
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        let newer = decode(&[2, 0, 0, 0, 0]).expect_err("a newer entry");
+        assert!(newer.is_unknown() && newer.to_string().contains("metadata entry 0 version 2"), "{newer}");
+        let newer = decode(&[1, 0, 0, 0, 1, 0, 0, 0, 1, 77, 0, 0, 0, 0]).expect_err("a newer precondition");
+        assert!(newer.is_unknown() && newer.to_string().contains("precondition kind 77"), "{newer}");
+    }
+
+    #[test]
+    fn a_count_that_cannot_fit_allocates_nothing() {
+        for bytes in
+            [[1, 0xff, 0xff, 0xff, 0xff].as_slice(), &[1, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]]
+        {
+            let refused = decode(bytes);
+            assert!(matches!(refused, Err(CodecError::Invalid(_))), "{refused:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_round_trip(entry in any_entry()) {
+            let bytes = bytes(&entry);
+            prop_assert_eq!(decode(&bytes), Ok(entry));
+            for cut in 0..bytes.len() {
+                prop_assert!(decode(&bytes[..cut]).is_err(), "cut at {}", cut);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_an_entry_or_an_error(mut bytes in prop::collection::vec(any::<u8>(), 1..200)) {
+            let _ = decode(&bytes);
+            bytes[0] = ENTRY_VERSION;
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Decisions and folding without a quorum: random requests against a model, stale decisions, images compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firnline_controller::decide::brokers;
+use firnline_controller::decide::configs;
+use firnline_controller::decide::decision::Draft;
+use firnline_controller::decide::format::format;
+use firnline_controller::decide::partitions::{self, NewPartitions};
+use firnline_controller::decide::producer_ids;
+use firnline_controller::decide::tiers;
+use firnline_controller::decide::topics::{self, NewTopic};
+use firnline_controller::error::CreateTopicError;
+use firnline_controller::id::{BrokerId, TopicId};
+use firnline_controller::image::delta::Delta;
+use firnline_controller::image::metadata::MetadataImage;
+use firnline_controller::record::entry::{Entry, Group};
+use firnline_controller::record::kinds::{Record, Resource};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::scene::{CLUSTER, append, broker_of, topic};
+
+#[derive(Debug, Clone)]
+enum Request {
+    Register(i32, u128),
+    Create(String, i32, i16),
+    Delete(usize),
+    Grow(usize, i32),
+    Configure(usize, String, Option<String>),
+    Ids,
+    Append(usize, i32),
+    Purge(usize),
+}
+
+fn requests() -> impl Strategy<Value = Vec<Request>> {
+    let pick = || 0_usize..6;
+    let request = prop_oneof![
+        1 => (0_i32..4, 0_u128..3).prop_map(|(id, incarnation)| Request::Register(id, incarnation)),
+        4 => ("[ab._]{1,3}", 1_i32..5, 1_i16..4).prop_map(|(name, n, replicas)| Request::Create(name, n, replicas)),
+        2 => pick().prop_map(Request::Delete),
+        2 => (pick(), 1_i32..8).prop_map(|(at, count)| Request::Grow(at, count)),
+        2 => (pick(), "[kl]", prop::option::of("[vw]")).prop_map(|(at, key, value)| Request::Configure(at, key, value)),
+        1 => Just(Request::Ids),
+        4 => (pick(), 0_i32..3).prop_map(|(at, index)| Request::Append(at, index)),
+        1 => pick().prop_map(Request::Purge),
+    ];
+    prop::collection::vec(request, 1..60)
+}
+
+fn nth(image: &MetadataImage, at: usize) -> Option<TopicId> {
+    let count = image.topics.len();
+    image.topics.iter().nth(at % count.max(1)).map(|topic| topic.id)
+}
+
+/// What the pure deciders say, as a group; `None` for a refusal.
+fn decide(image: &MetadataImage, request: &Request, fresh: u128) -> Option<Group> {
+    match request {
+        Request::Register(id, incarnation) => {
+            let asked = broker_of(*id, *incarnation + 1);
+            brokers::register(image, &asked).ok().map(|decision| decision.group)
+        }
+        Request::Create(name, partitions, replication_factor) => {
+            let new = NewTopic { replication_factor: *replication_factor, ..topic(name, *partitions) };
+            let id = TopicId(Uuid::from_u128(fresh));
+            topics::create(image, &new, id, 0).ok().map(|decision| decision.group)
+        }
+        Request::Delete(at) => topics::delete(image, nth(image, *at)?).ok().map(|decision| decision.group),
+        Request::Grow(at, count) => {
+            let new = NewPartitions { topic: nth(image, *at)?, count: *count, assignments: Vec::new() };
+            partitions::grow(image, &new, 0).ok().map(|decision| decision.group)
+        }
+        Request::Configure(at, key, value) => {
+            let changes = [(key.clone(), value.clone())];
+            configs::alter(image, Resource::Topic(nth(image, *at)?), &changes)
+                .ok()
+                .map(|decision| decision.group)
+        }
+        Request::Ids => producer_ids::allocate(image).map(|decision| decision.group),
+        Request::Append(at, index) => {
+            let id = nth(image, *at)?;
+            let row = image.tier_row(id, *index)?;
+            let change = append(&row, image.topics.partition(id, *index)?.leader_epoch.0);
+            tiers::change(image, id, *index, &change).ok().map(|decision| decision.group)
+        }
+        Request::Purge(at) => {
+            let gone = image.topics.tombstones().nth(*at).map(|(id, _)| id)?;
+            topics::finish_purge(image, gone).map(|decision| decision.group)
+        }
+    }
+}
+
+fn records(image: &MetadataImage) -> Vec<Record> {
+    image.to_records().collect()
+}
+
+fn formatted() -> MetadataImage {
+    let mut draft = Draft::default();
+    draft.take(format(&draft.image, CLUSTER).expect("an empty image"));
+    draft.image
+}
+
+/// What every image promises.
+fn check(image: &MetadataImage) {
+    let mut names = BTreeSet::new();
+    for topic in image.topics.iter() {
+        assert!(names.insert(topic.name.replace('.', "_")), "{} collides", topic.name);
+        assert!(topic.partition_count() > 0, "{} has no partition", topic.name);
+        assert_eq!(image.topics.by_name(&topic.name).map(|found| found.id), Some(topic.id));
+        for (row, index) in topic.partitions.iter().zip(0..) {
+            assert!(row.isr.iter().all(|id| row.replicas.contains(id)), "{row:?}");
+            assert!(row.leader.is_none_or(|leader| row.isr.contains(&leader)), "{row:?}");
+            assert_eq!(row.replicas.iter().collect::<BTreeSet<_>>().len(), row.replicas.len(), "{row:?}");
+            if let Some(tier) = image.tiers.get(topic.id, index) {
+                assert_eq!(tier.leader_epoch, row.leader_epoch, "the tier's fence is the partition's leader");
+            }
+        }
+    }
+    let epochs: BTreeSet<_> = image.brokers.iter().map(|broker| broker.epoch).collect();
+    assert_eq!(epochs.len(), image.brokers.iter().count(), "two brokers have one epoch");
+}
+
+/// The slow way to [`Delta::between`].
+fn delta(old: &MetadataImage, new: &MetadataImage) -> Delta {
+    let partitions = |image: &MetadataImage| -> BTreeMap<_, _> {
+        let rows = image.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().zip(0..).map(|(row, index)| ((topic.id, index), row.clone()))
+        });
+        rows.collect()
+    };
+    let ids = |image: &MetadataImage| image.topics.iter().map(|topic| topic.id).collect::<BTreeSet<_>>();
+    let (before, after) = (partitions(old), partitions(new));
+    let resources = old.topics.iter().chain(new.topics.iter()).map(|topic| Resource::Topic(topic.id));
+    let all: BTreeSet<_> = ids(old).union(&ids(new)).copied().collect();
+    let tombs = old.topics.tombstones().chain(new.topics.tombstones());
+    let tombs = tombs.map(|(id, _)| id).chain(all.iter().copied());
+    let rows: BTreeSet<_> = tombs.flat_map(|id| (0..8).map(move |index| (id, index))).collect();
+    Delta {
+        topics_created: ids(new).difference(&ids(old)).copied().collect(),
+        topics_deleted: ids(old).difference(&ids(new)).copied().collect(),
+        partitions: after
+            .iter()
+            .filter(|(key, row)| before.get(key) != Some(row))
+            .map(|(key, _)| *key)
+            .collect(),
+        configs: resources
+            .filter(|resource| old.configs.of(*resource) != new.configs.of(*resource))
+            .collect(),
+        brokers: new
+            .brokers
+            .iter()
+            .filter(|now| old.brokers.get(now.id) != Some(now))
+            .map(|now| now.id)
+            .collect(),
+        tiers: rows.into_iter().filter(|(id, i)| old.tiers.get(*id, *i) != new.tiers.get(*id, *i)).collect(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_image_is_the_fold_of_its_records(requests in requests(), cut in 0_usize..60) {
+        let (mut image, mut entries, mut middle) = (formatted(), Vec::new(), MetadataImage::default());
+        for (request, fresh) in requests.iter().zip(1_u128..) {
+            if fresh as usize == cut {
+                middle = image.clone();
+            }
+            let Some(group) = decide(&image, request, fresh) else { continue };
+            let applied = image.apply_group(&group);
+            prop_assert!(applied.is_ok(), "{:?} was decided on this image: {:?}", request, applied);
+            entries.push(Entry { groups: [group].into() });
+            check(&image);
+        }
+        let folded = entries.iter().fold(formatted(), |image, entry| image.apply(entry).0);
+        prop_assert_eq!(records(&folded), records(&image));
+        // All groups in one entry are the same as each in its own.
+        let groups: Vec<Group> = entries.iter().flat_map(|entry| entry.groups.to_vec()).collect();
+        let (at_once, outcomes) = formatted().apply(&Entry { groups: groups.into() });
+        prop_assert!(outcomes.iter().all(Result::is_ok));
+        prop_assert_eq!(records(&at_once), records(&image));
+        // A snapshot is the same image.
+        let mut restored = MetadataImage::default();
+        for record in image.to_records() {
+            prop_assert_eq!(restored.restore(&record), Ok(()));
+        }
+        prop_assert_eq!(records(&restored), records(&image));
+        prop_assert_eq!(restored.brokers.next_epoch(), image.brokers.next_epoch());
+        prop_assert_eq!(Delta::between(&middle, &image), delta(&middle, &image));
+        prop_assert!(Delta::between(&image, &restored).is_empty(), "equal values that share nothing do not differ");
+    }
+
+    #[test]
+    fn a_stale_decision_applies_whole_or_changes_nothing(requests in requests(), late in requests()) {
+        let mut image = formatted();
+        let mut stale = Vec::new();
+        for (request, fresh) in requests.iter().zip(1_u128..) {
+            stale.extend(late.iter().zip(10_000 * fresh..).filter_map(|(request, id)| decide(&image, request, id)));
+            if let Some(group) = decide(&image, request, fresh) {
+                image.apply_group(&group).expect("decided on this image");
+            }
+        }
+        for group in stale {
+            let before = records(&image);
+            match image.apply_group(&group) {
+                Ok(_) => check(&image),
+                Err(_) => prop_assert_eq!(records(&image), before),
+            }
+        }
+    }
+}
+
+#[test]
+fn names_partitions_and_assignments_are_judged_as_in_kafka() {
+    let mut draft = Draft::default();
+    draft.take(format(&draft.image, CLUSTER).unwrap());
+    for id in 1..=3 {
+        draft.take(brokers::register(&draft.image, &broker_of(id, 1)).unwrap());
+    }
+    let id = |n| TopicId(Uuid::from_u128(n));
+    draft.take(topics::create(&draft.image, &topic("a.b", 2), id(1), 0).unwrap());
+    let refuse = |new: NewTopic| topics::create(&draft.image, &new, id(2), 0).expect_err("refused");
+    assert!(matches!(refuse(topic("", 1)), CreateTopicError::InvalidName(_)));
+    assert!(matches!(refuse(topic("..", 1)), CreateTopicError::InvalidName(_)));
+    assert!(matches!(refuse(topic(&"x".repeat(250), 1)), CreateTopicError::InvalidName(_)));
+    assert_eq!(refuse(topic("a.b", 1)), CreateTopicError::Exists { name: "a.b".into(), id: id(1) });
+    let collides = CreateTopicError::Collides { name: "a_b".into(), existing: "a.b".into() };
+    assert_eq!(refuse(topic("a_b", 1)), collides);
+    assert_eq!(refuse(topic("c", 0)), CreateTopicError::InvalidPartitions(0));
+    assert_eq!(refuse(topic("c", -1)), CreateTopicError::InvalidPartitions(-1));
+    let many = refuse(topic("c", 10_001));
+    assert_eq!(many, CreateTopicError::TooManyPartitions { asked: 10_001, limit: 10_000 });
+    for asked in [0, -2, 4] {
+        let new = NewTopic { replication_factor: asked, ..topic("c", 1) };
+        assert_eq!(refuse(new), CreateTopicError::InvalidReplicationFactor { asked, live: 3 });
+    }
+    let assigned = |assignments: &[(i32, &[i32])]| NewTopic {
+        name: "c".into(),
+        partitions: -1,
+        replication_factor: -1,
+        assignments: assignments
+            .iter()
+            .map(|(at, ids)| (*at, ids.iter().copied().map(BrokerId).collect()))
+            .collect(),
+        configs: Vec::new(),
+    };
+    for bad in [
+        &[(1, [1].as_slice())][..],
+        &[(0, &[1]), (2, &[1])],
+        &[(0, &[1]), (0, &[2])],
+        &[(0, &[])],
+        &[(0, &[1, 1])],
+        &[(0, &[9])],
+        &[(0, &[1, 2]), (1, &[1])],
+    ] {
+        let refused = refuse(assigned(bad));
+        assert!(matches!(refused, CreateTopicError::InvalidAssignment(_)), "{bad:?}: {refused}");
+    }
+    let both = NewTopic { partitions: 1, ..assigned(&[(0, &[1])]) };
+    assert!(matches!(refuse(both), CreateTopicError::InvalidRequest(_)));
+    let good = assigned(&[(1, &[3, 1]), (0, &[2, 3])]);
+    let decision = topics::create(&draft.image, &good, id(3), 0).unwrap();
+    assert_eq!((decision.answer.partitions, decision.answer.replication_factor), (2, 2));
+    draft.take(decision);
+    let row = draft.image.topics.partition(id(3), 1).unwrap();
+    assert_eq!((row.leader, row.isr.as_ref()), (Some(BrokerId(3)), [BrokerId(3), BrokerId(1)].as_slice()));
+}
+
+#[test]
+fn partitions_only_grow() {
+    let mut draft = Draft::default();
+    draft.take(format(&draft.image, CLUSTER).unwrap());
+    draft.take(brokers::register(&draft.image, &broker_of(1, 1)).unwrap());
+    let id = TopicId(Uuid::from_u128(1));
+    draft.take(topics::create(&draft.image, &topic("a", 2), id, 0).unwrap());
+    let asked = |count, assignments: &[&[i32]]| NewPartitions {
+        topic: id,
+        count,
+        assignments: assignments.iter().map(|ids| ids.iter().copied().map(BrokerId).collect()).collect(),
+    };
+    for bad in [
+        asked(2, &[]),
+        asked(1, &[]),
+        asked(-1, &[]),
+        asked(4, &[&[1]]),
+        asked(3, &[&[1, 1]]),
+        asked(3, &[&[7]]),
+    ] {
+        assert!(partitions::grow(&draft.image, &bad, 0).is_err(), "{bad:?}");
+    }
+    let (_, count) = draft.take(partitions::grow(&draft.image, &asked(4, &[&[1], &[1]]), 0).unwrap());
+    assert_eq!((count, draft.image.topics.get(id).unwrap().partition_count()), (4, 4));
+}
