@@ -1,4 +1,5 @@
 //! The cold tier: remote segments in a bucket, the manifest that lists them, and the door to the bucket.
+//! Not how segments get there (`offload`) nor how they go (`gc`).
 
 mod ahead;
 pub mod commit;

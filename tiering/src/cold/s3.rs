@@ -108,7 +108,11 @@ impl BucketControl {
     /// Writes an object with a CRC-32C of its own; answers what the store says it is, if it says anything.
     pub(crate) async fn put(&self, key: &str, body: Vec<u8>) -> Result<Option<String>, String> {
         let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(body));
-        let sent = put.checksum_algorithm(ChecksumAlgorithm::Crc32C).send().await;
+        let with_checksum =
+            Builder::new().request_checksum_calculation(RequestChecksumCalculation::WhenSupported);
+        let put =
+            put.checksum_algorithm(ChecksumAlgorithm::Crc32C).customize().config_override(with_checksum);
+        let sent = put.send().await;
         sent.map(|answer| answer.checksum_crc32_c).map_err(|error| said(&error))
     }
 

@@ -1,4 +1,5 @@
 //! Sealed segments on their way to the bucket: which one, written down, sent, verified, committed, released.
+//! Not the formats (`cold`), and not deletion (`gc`).
 
 pub mod context;
 pub mod fold;
