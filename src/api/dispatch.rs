@@ -4,6 +4,10 @@
 use crate::api::admin::{alter_configs, cluster, describe_configs, log_dirs};
 use crate::api::context::{Answer, Context};
 use crate::api::data::{delete_records, fetch, init_producer_id, leader_epoch, list_offsets, produce};
+use crate::api::groups::{
+    delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
+    offset_commit, offset_fetch, sync_group,
+};
 use crate::api::session::api_versions;
 use crate::api::topics::{
     create_partitions, create_topics, delete_topics, describe_topic_partitions, metadata,
@@ -28,6 +32,16 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::DescribeCluster(request) => cluster::handle(ctx, &header, &request),
         Body::DescribeLogDirs(request) => log_dirs::handle(ctx, &header, &request),
         Body::InitProducerId(request) => init_producer_id::handle(ctx, &header, request),
+        Body::FindCoordinator(request) => find_coordinator::handle(ctx, &header, request),
+        Body::JoinGroup(request) => join_group::handle(ctx, &header, request),
+        Body::SyncGroup(request) => sync_group::handle(ctx, &header, request),
+        Body::Heartbeat(request) => heartbeat::handle(ctx, &header, request),
+        Body::LeaveGroup(request) => leave_group::handle(ctx, &header, request),
+        Body::OffsetCommit(request) => offset_commit::handle(ctx, &header, request),
+        Body::OffsetFetch(request) => offset_fetch::handle(ctx, &header, request),
+        Body::DescribeGroups(request) => describe_groups::handle(ctx, &header, request),
+        Body::ListGroups(request) => list_groups::handle(ctx, &header, request),
+        Body::DeleteGroups(request) => delete_groups::handle(ctx, &header, request),
         Body::ApiVersions(request) => api_versions::handle(ctx, &header, &request),
         Body::ApiVersionsUnsupported => api_versions::unsupported(&header),
         Body::DeleteRecords(request) => delete_records::handle(ctx, &header, request),

@@ -286,6 +286,35 @@ mod admin {
     }
 }
 
+/// Groups: what their coordinator refuses.
+mod groups {
+    use super::ErrorCode;
+    use crate::coordinator::group::error::GroupError;
+
+    impl From<&GroupError> for ErrorCode {
+        fn from(error: &GroupError) -> ErrorCode {
+            match error {
+                GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+                GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+                GroupError::Loading => ErrorCode::CoordinatorLoadInProgress,
+                GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+                GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+                GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+                GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+                GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+                GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+                GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+                GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+                GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+                GroupError::NonEmpty => ErrorCode::NonEmptyGroup,
+                GroupError::NotFound => ErrorCode::GroupIdNotFound,
+                GroupError::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+                GroupError::RecordTooLarge => ErrorCode::InvalidCommitOffsetSize,
+            }
+        }
+    }
+}
+
 /// Serving: what partitions and sessions refuse.
 mod data {
     use firnline_tiering::batch::validate::{Invalid, RecordReason};

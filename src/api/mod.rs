@@ -8,6 +8,7 @@ pub mod counters;
 pub mod data;
 pub mod dispatch;
 pub mod error_code;
+pub mod groups;
 pub mod said_once;
 pub mod session;
 pub mod topics;

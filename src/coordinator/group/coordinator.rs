@@ -268,10 +268,9 @@ impl GroupCoordinator {
         shards.by_index.values().for_each(|led| led.shard.resign());
     }
 
-    /// The partition of the offsets topic that holds a group; `None` while there is no such topic.
-    pub fn partition_of(&self, group: &GroupId) -> Option<i32> {
-        let partitions = self.shards.load().partitions;
-        (partitions > 0).then(|| group.partition(partitions))
+    /// Whether this broker coordinates the groups of a partition of the offsets topic, or will when it is loaded.
+    pub fn leads(&self, partition: i32) -> bool {
+        self.shards.load().by_index.contains_key(&partition)
     }
 
     fn shard(&self, group: &GroupId) -> Result<Arc<Shard>, GroupError> {
