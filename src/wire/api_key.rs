@@ -77,9 +77,9 @@ pub struct Api {
     pub flexible_from: i16,
     /// What it is for, in a few words.
     pub doc: &'static str,
-    /// The repository's test that exercises it end to end.
+    /// The test under `tests/it` that sends every version to a running broker: `file::function`.
     pub test: &'static str,
-    /// Outside clients that have exercised it.
+    /// Outside clients that have spoken it with us, with the versions they used.
     pub outside: &'static str,
 }
 
@@ -87,32 +87,32 @@ pub struct Api {
 /// compressing otherwise (KAFKA-18659); versions 0-2 are refused with a message when sent.
 #[rustfmt::skip]
 pub const TABLE: &[Api] = &[
-    Api { key: ApiKey::Produce, name: "Produce", min: 0, max: 11, flexible_from: 9, doc: "Append record batches.", test: "", outside: "" },
-    Api { key: ApiKey::Fetch, name: "Fetch", min: 4, max: 16, flexible_from: 12, doc: "Read record batches.", test: "", outside: "" },
-    Api { key: ApiKey::ListOffsets, name: "ListOffsets", min: 1, max: 10, flexible_from: 6, doc: "Offsets by time or by place.", test: "", outside: "" },
-    Api { key: ApiKey::Metadata, name: "Metadata", min: 0, max: 13, flexible_from: 9, doc: "Brokers, topics, leaders.", test: "", outside: "" },
-    Api { key: ApiKey::OffsetCommit, name: "OffsetCommit", min: 2, max: 9, flexible_from: 8, doc: "Store a group's offsets.", test: "", outside: "" },
-    Api { key: ApiKey::OffsetFetch, name: "OffsetFetch", min: 1, max: 9, flexible_from: 6, doc: "Read a group's offsets.", test: "", outside: "" },
-    Api { key: ApiKey::FindCoordinator, name: "FindCoordinator", min: 0, max: 6, flexible_from: 3, doc: "Which broker coordinates a group.", test: "", outside: "" },
-    Api { key: ApiKey::JoinGroup, name: "JoinGroup", min: 0, max: 9, flexible_from: 6, doc: "Enter a group's rebalance.", test: "", outside: "" },
-    Api { key: ApiKey::Heartbeat, name: "Heartbeat", min: 0, max: 4, flexible_from: 4, doc: "Stay in a group.", test: "", outside: "" },
-    Api { key: ApiKey::LeaveGroup, name: "LeaveGroup", min: 0, max: 5, flexible_from: 4, doc: "Leave a group.", test: "", outside: "" },
-    Api { key: ApiKey::SyncGroup, name: "SyncGroup", min: 0, max: 5, flexible_from: 4, doc: "Receive an assignment.", test: "", outside: "" },
-    Api { key: ApiKey::DescribeGroups, name: "DescribeGroups", min: 0, max: 6, flexible_from: 5, doc: "Members and state of groups.", test: "", outside: "" },
-    Api { key: ApiKey::ListGroups, name: "ListGroups", min: 0, max: 5, flexible_from: 3, doc: "All groups.", test: "", outside: "" },
-    Api { key: ApiKey::ApiVersions, name: "ApiVersions", min: 0, max: 4, flexible_from: 3, doc: "This table, to a client.", test: "", outside: "" },
-    Api { key: ApiKey::CreateTopics, name: "CreateTopics", min: 2, max: 7, flexible_from: 5, doc: "Create topics.", test: "", outside: "" },
-    Api { key: ApiKey::DeleteTopics, name: "DeleteTopics", min: 1, max: 6, flexible_from: 4, doc: "Delete topics.", test: "", outside: "" },
-    Api { key: ApiKey::DeleteRecords, name: "DeleteRecords", min: 0, max: 2, flexible_from: 2, doc: "Move a log's start.", test: "", outside: "" },
-    Api { key: ApiKey::InitProducerId, name: "InitProducerId", min: 0, max: 5, flexible_from: 2, doc: "Identity of an idempotent producer.", test: "", outside: "" },
-    Api { key: ApiKey::OffsetForLeaderEpoch, name: "OffsetForLeaderEpoch", min: 2, max: 4, flexible_from: 4, doc: "Where an epoch ends.", test: "", outside: "" },
-    Api { key: ApiKey::DescribeConfigs, name: "DescribeConfigs", min: 1, max: 4, flexible_from: 4, doc: "Effective configuration.", test: "", outside: "" },
-    Api { key: ApiKey::DescribeLogDirs, name: "DescribeLogDirs", min: 1, max: 4, flexible_from: 2, doc: "Disk use by partition.", test: "", outside: "" },
-    Api { key: ApiKey::CreatePartitions, name: "CreatePartitions", min: 0, max: 3, flexible_from: 2, doc: "Add partitions.", test: "", outside: "" },
-    Api { key: ApiKey::DeleteGroups, name: "DeleteGroups", min: 0, max: 2, flexible_from: 2, doc: "Delete groups.", test: "", outside: "" },
-    Api { key: ApiKey::IncrementalAlterConfigs, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible_from: 1, doc: "Change configuration.", test: "", outside: "" },
-    Api { key: ApiKey::DescribeCluster, name: "DescribeCluster", min: 0, max: 2, flexible_from: 0, doc: "Cluster id, controller, brokers.", test: "", outside: "" },
-    Api { key: ApiKey::DescribeTopicPartitions, name: "DescribeTopicPartitions", min: 0, max: 0, flexible_from: 0, doc: "Topics page by page.", test: "", outside: "" },
+    Api { key: ApiKey::Produce, name: "Produce", min: 0, max: 11, flexible_from: 9, doc: "Append record batches.", test: "every_version::data::produce", outside: "" },
+    Api { key: ApiKey::Fetch, name: "Fetch", min: 4, max: 16, flexible_from: 12, doc: "Read record batches.", test: "every_version::data::fetch", outside: "" },
+    Api { key: ApiKey::ListOffsets, name: "ListOffsets", min: 1, max: 10, flexible_from: 6, doc: "Offsets by time or by place.", test: "every_version::data::list_offsets", outside: "" },
+    Api { key: ApiKey::Metadata, name: "Metadata", min: 0, max: 13, flexible_from: 9, doc: "Brokers, topics, leaders.", test: "every_version::admin::metadata", outside: "" },
+    Api { key: ApiKey::OffsetCommit, name: "OffsetCommit", min: 2, max: 9, flexible_from: 8, doc: "Store a group's offsets.", test: "every_version::groups::offset_commit", outside: "" },
+    Api { key: ApiKey::OffsetFetch, name: "OffsetFetch", min: 1, max: 9, flexible_from: 6, doc: "Read a group's offsets.", test: "every_version::groups::offset_fetch", outside: "" },
+    Api { key: ApiKey::FindCoordinator, name: "FindCoordinator", min: 0, max: 6, flexible_from: 3, doc: "Which broker coordinates a group.", test: "every_version::groups::find_coordinator", outside: "" },
+    Api { key: ApiKey::JoinGroup, name: "JoinGroup", min: 0, max: 9, flexible_from: 6, doc: "Enter a group's rebalance.", test: "every_version::groups::join_group", outside: "" },
+    Api { key: ApiKey::Heartbeat, name: "Heartbeat", min: 0, max: 4, flexible_from: 4, doc: "Stay in a group.", test: "every_version::groups::heartbeat", outside: "" },
+    Api { key: ApiKey::LeaveGroup, name: "LeaveGroup", min: 0, max: 5, flexible_from: 4, doc: "Leave a group.", test: "every_version::groups::leave_group", outside: "" },
+    Api { key: ApiKey::SyncGroup, name: "SyncGroup", min: 0, max: 5, flexible_from: 4, doc: "Receive an assignment.", test: "every_version::groups::sync_group", outside: "" },
+    Api { key: ApiKey::DescribeGroups, name: "DescribeGroups", min: 0, max: 6, flexible_from: 5, doc: "Members and state of groups.", test: "every_version::groups::describe_groups", outside: "" },
+    Api { key: ApiKey::ListGroups, name: "ListGroups", min: 0, max: 5, flexible_from: 3, doc: "All groups.", test: "every_version::groups::list_groups", outside: "" },
+    Api { key: ApiKey::ApiVersions, name: "ApiVersions", min: 0, max: 4, flexible_from: 3, doc: "This table, to a client.", test: "every_version::admin::api_versions", outside: "" },
+    Api { key: ApiKey::CreateTopics, name: "CreateTopics", min: 2, max: 7, flexible_from: 5, doc: "Create topics.", test: "every_version::admin::create_topics", outside: "" },
+    Api { key: ApiKey::DeleteTopics, name: "DeleteTopics", min: 1, max: 6, flexible_from: 4, doc: "Delete topics.", test: "every_version::admin::delete_topics", outside: "" },
+    Api { key: ApiKey::DeleteRecords, name: "DeleteRecords", min: 0, max: 2, flexible_from: 2, doc: "Move a log's start.", test: "every_version::data::delete_records", outside: "" },
+    Api { key: ApiKey::InitProducerId, name: "InitProducerId", min: 0, max: 5, flexible_from: 2, doc: "Identity of an idempotent producer.", test: "every_version::data::init_producer_id", outside: "" },
+    Api { key: ApiKey::OffsetForLeaderEpoch, name: "OffsetForLeaderEpoch", min: 2, max: 4, flexible_from: 4, doc: "Where an epoch ends.", test: "every_version::data::offset_for_leader_epoch", outside: "" },
+    Api { key: ApiKey::DescribeConfigs, name: "DescribeConfigs", min: 1, max: 4, flexible_from: 4, doc: "Effective configuration.", test: "every_version::admin::describe_configs", outside: "" },
+    Api { key: ApiKey::DescribeLogDirs, name: "DescribeLogDirs", min: 1, max: 4, flexible_from: 2, doc: "Disk use by partition.", test: "every_version::admin::describe_log_dirs", outside: "" },
+    Api { key: ApiKey::CreatePartitions, name: "CreatePartitions", min: 0, max: 3, flexible_from: 2, doc: "Add partitions.", test: "every_version::admin::create_partitions", outside: "" },
+    Api { key: ApiKey::DeleteGroups, name: "DeleteGroups", min: 0, max: 2, flexible_from: 2, doc: "Delete groups.", test: "every_version::groups::delete_groups", outside: "" },
+    Api { key: ApiKey::IncrementalAlterConfigs, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible_from: 1, doc: "Change configuration.", test: "every_version::admin::incremental_alter_configs", outside: "" },
+    Api { key: ApiKey::DescribeCluster, name: "DescribeCluster", min: 0, max: 2, flexible_from: 0, doc: "Cluster id, controller, brokers.", test: "every_version::admin::describe_cluster", outside: "" },
+    Api { key: ApiKey::DescribeTopicPartitions, name: "DescribeTopicPartitions", min: 0, max: 0, flexible_from: 0, doc: "Topics page by page.", test: "every_version::admin::describe_topic_partitions", outside: "" },
 ];
 
 /// Lowest Produce version that is served, below which a request is refused (KIP-896).

@@ -79,7 +79,7 @@ pub struct Layout {
 /// Finds the header's parts.
 ///
 /// The header version follows from key and version: an ApiVersions request of any version from 3 on has
-/// header v2, also when the version is one we have never heard of (KIP-511).
+/// header v2. Of a version we do not speak, only what is needed to answer is read; its body is not.
 ///
 /// # Errors
 /// Unknown key, unsupported version (ApiVersions excepted), or a header that does not fit its frame.
@@ -88,7 +88,8 @@ pub fn layout(frame: &[u8]) -> Result<Layout, WireError> {
     let mut at = Cursor::new(frame);
     at.skip(PEEK_BYTES)?;
     let client_id = at.nullable_string_range()?;
-    if api_key.flexible(peeked.version) {
+    // A version we do not know is answered all the same (KIP-511), so its tags may be what they like.
+    if api_key.flexible(peeked.version) && api_key.advertises(peeked.version) {
         at.skip_tagged_fields()?;
     }
     let Peek { version, correlation_id, .. } = peeked;

@@ -10,6 +10,7 @@ pub mod fetch_answer;
 pub mod guard;
 pub mod header;
 pub mod message;
+pub mod page;
 pub mod produce;
 pub mod produce_answer;
 pub mod request;

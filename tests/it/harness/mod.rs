@@ -2,4 +2,5 @@
 //! It asserts nothing about the broker; the flows do.
 #![allow(dead_code, reason = "each flow uses its own part of the harness")]
 
+pub mod broker;
 pub mod wire_client;
