@@ -46,6 +46,5 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::ApiVersionsUnsupported => api_versions::unsupported(&header),
         Body::DeleteRecords(request) => delete_records::handle(ctx, &header, request),
         Body::Refused(response) => Answer::Ready(response),
-        _ => Answer::Close(format!("{:?} has no handler yet", header.api_key)),
     }
 }

@@ -289,6 +289,14 @@ mod tests {
     use firnline_tiering::entropy::OsEntropy;
 
     #[test]
+    fn partition_metadata_is_spelled_as_kafkas() {
+        let golden = include_str!("../../tests/fixtures/partition-metadata/v0/topic");
+        let topic = TopicId(uuid::Uuid::from_u128(0x11112222_3333_4444_8555_666677778888));
+        assert_eq!(metadata_of(topic), golden);
+        assert_eq!(topic_of(golden), Some(topic));
+    }
+
+    #[test]
     fn partition_metadata_reads_back() {
         let topic = TopicId::draw(&OsEntropy);
         assert_eq!(topic_of(&metadata_of(topic)), Some(topic));

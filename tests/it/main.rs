@@ -1,4 +1,17 @@
 //! Flows through the public door: an in-process broker, raw and real clients, a bucket with faults.
-mod every_version;
+//! One file per flow; what they share is in `harness/`.
 mod harness;
 mod house;
+
+mod admin;
+mod clients;
+mod every_version;
+mod fetch_cold;
+mod fetch_hot;
+mod formats;
+mod groups;
+mod hostile;
+mod offload;
+mod produce;
+mod recovery;
+mod retention;

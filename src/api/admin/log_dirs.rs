@@ -1,9 +1,13 @@
-//! DescribeLogDirs: each log directory, its room, and the bytes of each partition in it.
-//! Not here: reading disks (housekeeping does). Invariant: a partition held here is listed in one directory.
+//! DescribeLogDirs: each log directory, its room, and the bytes of each partition in it; last the bucket, as if it
+//! were one more, so that every tool shows tier sizes.
+//! Not here: reading disks (housekeeping does). Invariant: a partition held here is listed in one directory; the bucket
+//! never answers a request that names partitions, whose tools expect one directory for each.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::api::context::{Answer, Context};
+use crate::config::broker::BucketUrl;
+use crate::metadata::settings;
 use crate::partition::replica::PartitionHandle;
 use crate::wire::header::Header;
 use crate::wire::message::describe_log_dirs_response::{
@@ -24,12 +28,37 @@ pub fn handle(ctx: &Context, header: &Header, request: &DescribeLogDirsRequest) 
         let (total, usable) = directory.space();
         DescribeLogDirsResult::default()
             .with_log_dir(StrBytes::from_string(shown(directory.path())))
-            .with_topics(topics(here, &wanted))
+            .with_topics(topics(here, &wanted, |partition| partition.log().size_bytes()))
             .with_total_bytes(total)
             .with_usable_bytes(usable)
     });
-    encode(header, &DescribeLogDirsResponse::default().with_results(results.collect())).into()
+    let results = results.chain(bucket(ctx, &held, &wanted)).collect();
+    encode(header, &DescribeLogDirsResponse::default().with_results(results)).into()
 }
+
+/// The bucket with what the partitions led here hold in it, where there is one and it may be shown.
+fn bucket(ctx: &Context, held: &[PartitionHandle], wanted: &Wanted) -> Option<DescribeLogDirsResult> {
+    let config = &ctx.shared.config;
+    let remote = config.remote.as_ref().filter(|_| wanted.is_none())?;
+    let settings = settings::in_force(config, &ctx.metadata());
+    settings.flag("firn.describe.log.dirs.remote").filter(|shown| *shown)?;
+    let name = match &remote.url {
+        BucketUrl::S3 { bucket, .. } => format!("remote://{bucket}"),
+        BucketUrl::File(dir) => format!("remote://{}", dir.display()),
+    };
+    let tiered =
+        |partition: &&PartitionHandle| partition.is_leader() && partition.log().config().remote_enabled;
+    let size = |partition: &PartitionHandle| partition.log().tier().map_or(0, |row| row.log_bytes());
+    let result = DescribeLogDirsResult::default()
+        .with_log_dir(StrBytes::from_string(name))
+        .with_topics(topics(held.iter().filter(tiered), wanted, size))
+        .with_total_bytes(UNKNOWN_BYTES)
+        .with_usable_bytes(UNKNOWN_BYTES);
+    Some(result)
+}
+
+/// Kafka's word for a volume whose size nobody knows.
+const UNKNOWN_BYTES: i64 = -1;
 
 fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
@@ -45,7 +74,11 @@ fn wanted(request: &DescribeLogDirsRequest) -> Wanted {
 }
 
 /// Partitions come ordered by topic, so that each topic is one run of them.
-fn topics<'a>(held: impl Iterator<Item = &'a PartitionHandle>, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
+fn topics<'a>(
+    held: impl Iterator<Item = &'a PartitionHandle>,
+    wanted: &Wanted,
+    size: impl Fn(&PartitionHandle) -> u64,
+) -> Vec<DescribeLogDirsTopic> {
     let mut topics: Vec<DescribeLogDirsTopic> = Vec::new();
     for partition in held {
         let (name, index) = (&**partition.topic_name(), partition.id().index);
@@ -56,7 +89,7 @@ fn topics<'a>(held: impl Iterator<Item = &'a PartitionHandle>, wanted: &Wanted) 
         }
         let row = DescribeLogDirsPartition::default()
             .with_partition_index(index)
-            .with_partition_size(i64::try_from(partition.log().size_bytes()).unwrap_or(i64::MAX));
+            .with_partition_size(i64::try_from(size(partition)).unwrap_or(i64::MAX));
         match topics.last_mut() {
             Some(last) if last.name.as_str() == name => last.partitions.push(row),
             _ => {

@@ -29,8 +29,8 @@ struct Bench {
 
 impl Bench {
     async fn open() -> Bench {
-        let broker = TestBroker::start(&[]).await;
-        let mut client = broker.connect().await;
+        let broker = TestBroker::start().await;
+        let mut client = broker.client().await;
         create(&mut client, "t", 2).await;
         let request = MetadataRequest::default().with_topics(None);
         let metadata = client.call(12, &request).await.expect("metadata");
@@ -39,7 +39,7 @@ impl Bench {
         Bench { broker, client, id }
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
         drop(self.client);
         self.broker.stop().await;
     }

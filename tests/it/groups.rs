@@ -1,0 +1,260 @@
+//! Consumer groups over the wire, classic protocol: two members, a rebalance, commits, and what a restart keeps.
+
+use bytes::Bytes;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
+    OffsetFetchRequest, SyncGroupRequest,
+};
+
+use crate::harness::asks::text;
+use crate::harness::broker::{Client, TestBroker};
+use crate::harness::wait::until;
+use crate::harness::wire_client::name;
+
+const GROUP: &str = "readers";
+const ILLEGAL_GENERATION: i16 = 22;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const REBALANCE_IN_PROGRESS: i16 = 27;
+const NON_EMPTY_GROUP: i16 = 68;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+const MEMBER_ID_REQUIRED: i16 = 79;
+
+fn group() -> GroupId {
+    GroupId(text(GROUP))
+}
+
+/// One member: a connection and who the group says it is.
+struct Member {
+    client: Client,
+    id: String,
+    generation: i32,
+}
+
+impl Member {
+    /// Asks for a member id, as every client since KIP-394 does.
+    async fn new(broker: &TestBroker) -> Self {
+        let mut member = Self { client: broker.client().await, id: String::new(), generation: -1 };
+        let first = member.join().await;
+        assert_eq!(first.error_code, MEMBER_ID_REQUIRED);
+        assert!(!first.member_id.is_empty());
+        member.id = first.member_id.to_string();
+        member
+    }
+
+    fn join_request(&self) -> JoinGroupRequest {
+        let protocol = JoinGroupRequestProtocol::default()
+            .with_name(text("range"))
+            .with_metadata(Bytes::from_static(b"topics"));
+        JoinGroupRequest::default()
+            .with_group_id(group())
+            .with_session_timeout_ms(30_000)
+            .with_rebalance_timeout_ms(60_000)
+            .with_member_id(text(&self.id))
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol])
+    }
+
+    async fn join(&mut self) -> JoinGroupResponse {
+        let request = self.join_request();
+        let joined = self.client.call(7, &request).await.expect("JoinGroup");
+        if joined.error_code == 0 {
+            self.generation = joined.generation_id;
+        }
+        joined
+    }
+
+    /// The leader hands in an assignment for everyone, the others none; answers (error, own assignment).
+    async fn sync(&mut self, assignments: &[(&str, &'static [u8])]) -> (i16, Bytes) {
+        let assignments = assignments.iter().map(|(member, bytes)| {
+            let assignment = SyncGroupRequestAssignment::default().with_member_id(text(member));
+            assignment.with_assignment(Bytes::from_static(bytes))
+        });
+        let request = SyncGroupRequest::default()
+            .with_group_id(group())
+            .with_generation_id(self.generation)
+            .with_member_id(text(&self.id))
+            .with_assignments(assignments.collect());
+        let answer = self.client.call(3, &request).await.expect("SyncGroup");
+        (answer.error_code, answer.assignment)
+    }
+
+    async fn heartbeat(&mut self) -> i16 {
+        let request = HeartbeatRequest::default()
+            .with_group_id(group())
+            .with_generation_id(self.generation)
+            .with_member_id(text(&self.id));
+        self.client.call(3, &request).await.expect("Heartbeat").error_code
+    }
+
+    async fn commit(&mut self, generation: i32, offset: i64) -> i16 {
+        let part = OffsetCommitRequestPartition::default()
+            .with_partition_index(0)
+            .with_committed_offset(offset)
+            .with_committed_metadata(Some(text("here")));
+        let topic = OffsetCommitRequestTopic::default().with_name(name("read")).with_partitions(vec![part]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(group())
+            .with_generation_id_or_member_epoch(generation)
+            .with_member_id(text(&self.id))
+            .with_topics(vec![topic]);
+        self.client.call(7, &request).await.expect("OffsetCommit").topics[0].partitions[0].error_code
+    }
+
+    async fn leave(&mut self) -> i16 {
+        let member = MemberIdentity::default().with_member_id(text(&self.id));
+        let request = LeaveGroupRequest::default().with_group_id(group()).with_members(vec![member]);
+        let answer = self.client.call(3, &request).await.expect("LeaveGroup");
+        answer.members.first().map_or(answer.error_code, |member| member.error_code)
+    }
+}
+
+/// (offset, metadata) the group has committed for partition 0; -1 for nothing.
+async fn committed(client: &mut Client) -> (i64, String) {
+    let topic = OffsetFetchRequestTopic::default().with_name(name("read")).with_partition_indexes(vec![0]);
+    let request = OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![topic]));
+    let mut found = None;
+    // After a start the coordinator may still be replaying: 14 and 16 say so.
+    until("the coordinator answers", async || {
+        let answer = client.call(6, &request).await.expect("OffsetFetch");
+        let Some(part) = answer.topics.first().map(|topic| &topic.partitions[0]) else { return false };
+        let loading = [14, 15, 16].contains(&answer.error_code) || [14, 15, 16].contains(&part.error_code);
+        if !loading {
+            assert_eq!((answer.error_code, part.error_code), (0, 0));
+            let metadata = part.metadata.as_ref().map(ToString::to_string).unwrap_or_default();
+            found = Some((part.committed_offset, metadata));
+        }
+        !loading
+    })
+    .await;
+    found.expect("just found")
+}
+
+async fn find_coordinator(broker: &TestBroker) {
+    let mut client = broker.client().await;
+    let request = FindCoordinatorRequest::default().with_key(text(GROUP)).with_key_type(0);
+    until("the group has a coordinator", async || {
+        let answer = client.call(2, &request).await.expect("FindCoordinator");
+        answer.error_code == 0 && answer.port == i32::from(broker.broker().addr().port())
+    })
+    .await;
+    // Found is not loaded yet: clients ask again on 14, and so does this.
+    committed(&mut client).await;
+}
+
+async fn scene() -> TestBroker {
+    let broker = TestBroker::start().await;
+    broker.client().await.create("read", 2, &[]).await;
+    find_coordinator(&broker).await;
+    broker
+}
+
+#[tokio::test]
+async fn two_members_share_a_group_through_a_rebalance() {
+    let broker = scene().await;
+    let mut first = Member::new(&broker).await;
+    let joined = first.join().await;
+    assert_eq!((joined.error_code, joined.leader.as_str(), joined.members.len()), (0, first.id.as_str(), 1));
+    let own = first.id.clone();
+    assert_eq!(first.sync(&[(&own, b"both")]).await, (0, Bytes::from_static(b"both")));
+    assert_eq!(first.heartbeat().await, 0);
+
+    // The second member's join waits until the first one, told by its heartbeat, joins again.
+    let mut second = Member::new(&broker).await;
+    let request = second.join_request();
+    let waiting = second.client.send(7, &request).await.unwrap();
+    until("the first member is told", async || first.heartbeat().await == REBALANCE_IN_PROGRESS).await;
+    let before = first.generation;
+    let rejoined = first.join().await;
+    let joined = second.client.receive::<JoinGroupRequest>(7, waiting).await.unwrap();
+    assert_eq!((rejoined.error_code, joined.error_code), (0, 0));
+    second.generation = joined.generation_id;
+    assert_eq!(first.generation, second.generation);
+    assert!(first.generation > before);
+    assert_eq!((rejoined.leader.as_str(), joined.leader.as_str()), (first.id.as_str(), first.id.as_str()));
+    assert_eq!((rejoined.members.len(), joined.members.len()), (2, 0), "only the leader learns who is there");
+
+    // The follower's sync waits for the leader's.
+    let (one, two) = (first.id.clone(), second.id.clone());
+    let parts: [(&str, &[u8]); 2] = [(&one, b"p0"), (&two, b"p1")];
+    let (led, followed) = tokio::join!(first.sync(&parts), second.sync(&[]));
+    assert_eq!((led, followed), ((0, Bytes::from_static(b"p0")), (0, Bytes::from_static(b"p1"))));
+
+    assert_eq!(first.commit(first.generation, 42).await, 0);
+    assert_eq!(first.commit(before, 7).await, ILLEGAL_GENERATION, "an old generation commits nothing");
+    assert_eq!(committed(&mut second.client).await, (42, "here".to_owned()));
+
+    // One leaves, the other is told and gets everything.
+    assert_eq!(second.leave().await, 0);
+    until("the rest is told", async || first.heartbeat().await == REBALANCE_IN_PROGRESS).await;
+    assert_eq!(first.join().await.members.len(), 1);
+    assert_eq!(first.sync(&[(&own, b"both")]).await.1, Bytes::from_static(b"both"));
+    assert_eq!(second.heartbeat().await, UNKNOWN_MEMBER_ID);
+}
+
+#[tokio::test]
+async fn committed_offsets_outlive_restart_and_crash() {
+    let mut broker = scene().await;
+    let mut member = Member::new(&broker).await;
+    assert_eq!(member.join().await.error_code, 0);
+    let own = member.id.clone();
+    assert_eq!(member.sync(&[(&own, b"all")]).await.0, 0);
+    for offset in [1, 5, 3] {
+        let generation = member.generation;
+        assert_eq!(member.commit(generation, offset).await, 0);
+    }
+    broker.restart().await;
+    find_coordinator(&broker).await;
+    let mut client = broker.client().await;
+    assert_eq!(committed(&mut client).await, (3, "here".to_owned()), "the newest, though not the largest");
+    // A simple consumer, outside any generation, may commit to an empty group only.
+    broker.kill();
+    broker.revive().await;
+    find_coordinator(&broker).await;
+    assert_eq!(committed(&mut broker.client().await).await, (3, "here".to_owned()));
+}
+
+#[tokio::test]
+async fn groups_are_listed_described_and_deleted() {
+    let broker = scene().await;
+    let mut member = Member::new(&broker).await;
+    assert_eq!(member.join().await.error_code, 0);
+    let own = member.id.clone();
+    assert_eq!(member.sync(&[(&own, b"all")]).await.0, 0);
+    let generation = member.generation;
+    assert_eq!(member.commit(generation, 9).await, 0);
+    let mut client = broker.client().await;
+    let listed = client.call(4, &ListGroupsRequest::default()).await.unwrap();
+    let states: Vec<_> =
+        listed.groups.iter().map(|g| (g.group_id.to_string(), g.group_state.to_string())).collect();
+    assert_eq!(states, [(GROUP.to_owned(), "Stable".to_owned())]);
+    let described =
+        client.call(4, &DescribeGroupsRequest::default().with_groups(vec![group()])).await.unwrap();
+    let described = &described.groups[0];
+    assert_eq!((described.group_state.as_str(), described.members.len()), ("Stable", 1));
+    assert_eq!(described.members[0].member_assignment, Bytes::from_static(b"all"));
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![group()]);
+    assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, NON_EMPTY_GROUP);
+    assert_eq!(member.leave().await, 0);
+    assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, 0);
+    assert_eq!(committed(&mut client).await.0, -1, "its offsets went with it");
+    assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, GROUP_ID_NOT_FOUND);
+}
+
+#[tokio::test]
+async fn groups_live_in_a_topic_that_clients_cannot_write() {
+    let broker = scene().await;
+    let mut client = broker.client().await;
+    let metadata = client.metadata("__consumer_offsets").await.unwrap();
+    assert!(metadata.topics[0].is_internal);
+    let refused =
+        client.produce("__consumer_offsets", 0, crate::harness::records::batch(&["x"])).await.unwrap();
+    assert_ne!(refused.error_code, 0);
+}
