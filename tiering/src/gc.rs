@@ -54,7 +54,8 @@ pub async fn retain(log: &Log, led: &Led, bound: Offset, tier: &Tier) -> Result<
     let _turn = tier.turn(id)?;
     let mut row = tier.row(id, led)?;
     log.set_tier(row.clone());
-    let mut done = Retained::default();
+    // First what needs no bucket: with the bucket down, a full disk must still be able to free itself.
+    let mut done = Retained { released_below: release(log, &row, bound, tier)?, ..Retained::default() };
     if let Some(to) = expired(log, &row, bound, tier).await? {
         let kind = TierChangeKind::MoveLogStart(to);
         let change = TierChange { on_version: row.version, leader_epoch: led.leader_epoch, kind };
@@ -66,7 +67,7 @@ pub async fn retain(log: &Log, led: &Led, bound: Offset, tier: &Tier) -> Result<
     if row.log_start > log.offsets().log_start {
         log.advance_log_start(row.log_start)?;
     }
-    done.released_below = release(log, &row, bound, tier)?;
+    done.released_below = release(log, &row, bound, tier)?.or(done.released_below);
     done.objects_deleted = collect(id, led, row, tier).await?;
     Ok(done)
 }

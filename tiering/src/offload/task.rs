@@ -41,7 +41,9 @@ pub async fn offload_once(
     let _turn = tier.turn(id)?;
     let mut row = tier.row(id, led)?;
     log.set_tier(row.clone());
-    let mut done = Offloaded::default();
+    // First what needs no bucket: with the bucket down, a full disk must still be able to free itself.
+    let mut done =
+        Offloaded { released_below: release(log, &row, last_stable, tier)?, ..Offloaded::default() };
     let sealed = log.sealed();
     let copy = !log.config().remote_copy_disable;
     let spans: Vec<Span> = sealed.iter().map(|one| Span { base: one.base, next: one.next }).collect();
@@ -64,7 +66,7 @@ pub async fn offload_once(
         log.set_tier(row.clone());
         done.folded = true;
     }
-    done.released_below = release(log, &row, last_stable, tier)?;
+    done.released_below = release(log, &row, last_stable, tier)?.or(done.released_below);
     Ok(done)
 }
 

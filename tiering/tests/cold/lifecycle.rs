@@ -187,6 +187,21 @@ async fn an_outage_leaves_an_intent_that_the_next_turn_settles() {
 }
 
 #[tokio::test]
+async fn what_the_bucket_holds_leaves_the_local_disk_also_while_the_bucket_is_down() {
+    let world = World::new();
+    let log = open_log(&world, KEEP_LOCAL);
+    seal_one(&log);
+    offload_all(&world, &log).await;
+    seal_one(&log);
+    world.faulty.set(|faults| faults.down = true);
+    let mut config = (*log.config()).clone();
+    RELEASE_AT_ONCE(&mut config);
+    log.set_config(config);
+    assert!(offload_once(&log, &world.led, Offset::MAX, &world.tier).await.is_err());
+    assert_eq!(log.offsets().local_start, Offset(10), "the committed one went, the other stays");
+}
+
+#[tokio::test]
 async fn a_commit_whose_answer_is_lost_counts_and_is_found_to() {
     let world = World::new();
     let log = open_log(&world, KEEP_LOCAL);
