@@ -5,4 +5,6 @@ pub mod group;
 pub mod journal;
 pub mod loader;
 pub mod shard;
+#[cfg(test)]
+mod shard_model;
 pub mod ticker;

@@ -294,6 +294,18 @@ impl Shard {
         self.inner.lock().release(self.journal.committed());
     }
 
+    /// Nobody waits and nothing is left to write.
+    #[cfg(test)]
+    pub fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        let waiting = &inner.waiting;
+        waiting.joins.is_empty()
+            && waiting.syncs.is_empty()
+            && waiting.settles.is_empty()
+            && inner.gated.is_empty()
+            && inner.effects.is_empty()
+    }
+
     /// The durable part of the state.
     pub async fn dump(&self) -> Result<Dump, GroupError> {
         self.run(|step| step.groups.dump()).await

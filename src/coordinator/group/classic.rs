@@ -110,6 +110,8 @@ pub struct ClassicGroup {
     pub(super) sync_timer: Option<u64>,
     /// A member came during the initial delay: wait for more.
     pub(super) more_may_come: bool,
+    /// Its last record could not be stored: the log holds an older generation.
+    pub(super) unsaved: bool,
     /// Topics of a consumer group's members; `None` = unknown, or another protocol type.
     pub(super) subscribed: Option<BTreeSet<String>>,
 }
@@ -131,6 +133,7 @@ impl ClassicGroup {
             join_timer: None,
             sync_timer: None,
             more_may_come: false,
+            unsaved: false,
             subscribed: None,
         }
     }
@@ -280,10 +283,10 @@ impl ClassicGroup {
         Record::Group { group: self.id.clone(), value: Some(value) }
     }
 
-    /// The record a replay of which gives this very group; `None` while a rebalance is under way, when the log still
-    /// holds the generation before.
+    /// The record a replay of which gives this very group; `None` while the log still holds a generation before: in a
+    /// rebalance, and when the last record could not be stored.
     pub fn settled_record(&self) -> Option<Record> {
-        matches!(self.state, State::Empty | State::Stable)
+        (matches!(self.state, State::Empty | State::Stable) && !self.unsaved)
             .then(|| self.record(self.since_ms, |_, member| member.assignment.clone()))
     }
 

@@ -203,6 +203,8 @@ impl ClassicGroup {
         outcome: Result<(), GroupError>,
         effects: &mut Effects,
     ) {
+        // Every record of a group holds all of it.
+        self.unsaved = outcome.is_err() && (self.unsaved || matches!(then, Then::Emptied));
         match (then, outcome) {
             (Then::Assigned { generation, assignment, since_ms }, Ok(())) => {
                 assert_eq!(generation, self.generation, "a step came between an assignment and its store");

@@ -288,3 +288,243 @@ impl MemberValue {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    macro_rules! golden {
+        ($name:literal) => {
+            (
+                Bytes::from_static(include_bytes!(concat!(
+                    "../../../tests/fixtures/consumer-offsets/v1/",
+                    $name,
+                    ".key"
+                ))),
+                Bytes::from_static(include_bytes!(concat!(
+                    "../../../tests/fixtures/consumer-offsets/v1/",
+                    $name,
+                    ".value"
+                ))),
+            )
+        };
+    }
+
+    fn read((key, value): (Bytes, Bytes)) -> Record {
+        Record::decode(&key, Some(&value)).expect("a golden record").expect("a kind of ours")
+    }
+
+    fn offset() -> OffsetValue {
+        OffsetValue {
+            offset: 1_234_567_890_123,
+            leader_epoch: 42,
+            metadata: "metadata ü".into(),
+            commit_ms: 1_767_225_600_000,
+            expire_ms: None,
+        }
+    }
+
+    fn offset_record(value: OffsetValue) -> Record {
+        Record::Offset {
+            group: "orders-consumer".into(),
+            topic: "orders".into(),
+            partition: 7,
+            value: Some(value),
+        }
+    }
+
+    const SUBSCRIPTION: &[u8] = b"\0\x01\0\0\0\x01\0\x06orders\xff\xff\xff\xff";
+    const ASSIGNMENT: &[u8] = b"\0\x01\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\x07\xff\xff\xff\xff";
+
+    fn member(id: &str, instance: Option<&str>, client: (&str, &str), timeouts: (i32, i32)) -> MemberValue {
+        MemberValue {
+            id: id.into(),
+            instance: instance.map(InstanceId::from),
+            client_id: client.0.into(),
+            client_host: client.1.into(),
+            rebalance_timeout_ms: timeouts.0,
+            session_timeout_ms: timeouts.1,
+            subscription: Bytes::from_static(SUBSCRIPTION),
+            assignment: Bytes::from_static(ASSIGNMENT),
+        }
+    }
+
+    fn group() -> GroupValue {
+        let leader = "c1-11111111-2222-3333-4444-555555555555";
+        let first = member(leader, Some("instance-1"), ("c1", "/127.0.0.1"), (300_000, 45_000));
+        let other = "c2-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
+        let second = member(other, None, ("c2", "/10.0.0.2"), (60_000, 10_000));
+        GroupValue {
+            protocol_type: "consumer".into(),
+            generation: 5,
+            protocol: Some("range".into()),
+            leader: Some(leader.into()),
+            since_ms: Some(1_767_225_600_000),
+            members: vec![first, MemberValue { assignment: Bytes::new(), ..second }],
+        }
+    }
+
+    fn group_record(value: GroupValue) -> Record {
+        Record::Group { group: "orders-consumer".into(), value: Some(value) }
+    }
+
+    #[test]
+    fn every_version_of_an_offset_is_read() {
+        let without_epoch = OffsetValue { leader_epoch: -1, ..offset() };
+        let expiring = OffsetValue { expire_ms: Some(1_767_830_400_000), ..without_epoch.clone() };
+        assert_eq!(read(golden!("offset-v0")), offset_record(without_epoch.clone()));
+        assert_eq!(read(golden!("offset-v1")), offset_record(expiring));
+        assert_eq!(read(golden!("offset-v2")), offset_record(without_epoch));
+        assert_eq!(read(golden!("offset-v3")), offset_record(offset()));
+        assert_eq!(read(golden!("offset-v4")), offset_record(offset()));
+    }
+
+    #[test]
+    fn every_version_of_a_group_is_read() {
+        let mut old = group();
+        old.since_ms = None;
+        old.members[0].instance = None;
+        let mut oldest = old.clone();
+        // One timeout served for both.
+        oldest.members.iter_mut().for_each(|member| member.rebalance_timeout_ms = member.session_timeout_ms);
+        assert_eq!(read(golden!("group-v0")), group_record(oldest));
+        assert_eq!(read(golden!("group-v1")), group_record(old.clone()));
+        old.since_ms = Some(1_767_225_600_000);
+        assert_eq!(read(golden!("group-v2")), group_record(old));
+        assert_eq!(read(golden!("group-v3")), group_record(group()));
+        assert_eq!(read(golden!("group-v4")), group_record(group()));
+    }
+
+    #[test]
+    fn what_is_written_are_the_golden_bytes() {
+        let expiring = OffsetValue { expire_ms: Some(1_767_830_400_000), leader_epoch: -1, ..offset() };
+        let empty = GroupValue {
+            protocol_type: String::new(),
+            generation: 0,
+            protocol: None,
+            leader: None,
+            since_ms: Some(1_767_225_600_000),
+            members: Vec::new(),
+        };
+        let written = [
+            (offset_record(offset()), golden!("offset-v3")),
+            (offset_record(expiring), golden!("offset-v1")),
+            (group_record(group()), golden!("group-v3")),
+            (group_record(empty), golden!("group-empty-v3")),
+        ];
+        for (record, (key, value)) in written {
+            assert_eq!(record.encode(), Ok((key.to_vec(), Some(value.to_vec()))), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_value_is_named_and_a_foreign_key_passed_over() {
+        let (key, value) = golden!("group-v4");
+        let mut newer = value.to_vec();
+        newer[1] = 5;
+        assert_eq!(
+            Record::decode(&key, Some(&Bytes::from(newer))),
+            Err(RecordError::Version { what: GROUP_VALUE, version: 5 })
+        );
+        for kind in 3..25_i16 {
+            let key = Bytes::copy_from_slice(&kind.to_be_bytes());
+            assert_eq!(Record::decode(&key, Some(&value)), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_text_that_does_not_fit_its_length_is_refused() {
+        let record = Record::Group { group: "x".repeat(32_768).into(), value: None };
+        assert_eq!(record.encode(), Err(TooLong(32_768)));
+        let longest = Record::Group { group: "x".repeat(32_767).into(), value: None };
+        assert_eq!(decoded(&longest), longest);
+    }
+
+    fn decoded(record: &Record) -> Record {
+        let (key, value) = record.encode().expect("fits");
+        let value = value.map(Bytes::from);
+        Record::decode(&Bytes::from(key), value.as_ref()).expect("reads").expect("ours")
+    }
+
+    fn any_bytes() -> impl Strategy<Value = Bytes> {
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+    }
+
+    fn any_member() -> impl Strategy<Value = MemberValue> {
+        let names = (".{0,9}", proptest::option::of(".{0,9}"), ".{0,9}", ".{0,9}");
+        // A rebalance timeout of -1 stands for "as the session's", so it cannot come back.
+        (names, 0..i32::MAX, any::<i32>(), any_bytes(), any_bytes()).prop_map(
+            |((id, instance, client_id, client_host), rebalance, session, subscription, assignment)| {
+                MemberValue {
+                    id: id.into(),
+                    instance: instance.map(InstanceId::from),
+                    client_id,
+                    client_host,
+                    rebalance_timeout_ms: rebalance,
+                    session_timeout_ms: session,
+                    subscription,
+                    assignment,
+                }
+            },
+        )
+    }
+
+    fn any_group() -> impl Strategy<Value = GroupValue> {
+        let names = (".{0,9}", proptest::option::of(".{0,9}"), proptest::option::of(".{0,9}"));
+        let members = proptest::collection::vec(any_member(), 0..4);
+        (names, any::<i32>(), proptest::option::of(0..i64::MAX), members).prop_map(
+            |((protocol_type, protocol, leader), generation, since_ms, members)| GroupValue {
+                protocol_type,
+                generation,
+                protocol,
+                leader: leader.map(MemberId::from),
+                since_ms,
+                members,
+            },
+        )
+    }
+
+    fn any_offset() -> impl Strategy<Value = OffsetValue> {
+        let numbers = (any::<i64>(), any::<i32>(), any::<i64>(), proptest::option::of(0..i64::MAX));
+        (numbers, ".{0,20}").prop_map(|((offset, epoch, commit_ms, expire_ms), metadata)| OffsetValue {
+            offset,
+            leader_epoch: if expire_ms.is_some() { -1 } else { epoch },
+            metadata,
+            commit_ms,
+            expire_ms,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_come_back(group in ".{0,20}", topic in ".{0,20}", partition: i32, value in proptest::option::of(any_offset())) {
+            let record = Record::Offset { group: group.into(), topic, partition, value };
+            prop_assert_eq!(decoded(&record), record);
+        }
+
+        #[test]
+        fn groups_come_back(group in ".{0,20}", value in proptest::option::of(any_group())) {
+            let record = Record::Group { group: group.into(), value };
+            prop_assert_eq!(decoded(&record), record);
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_refused(kind in -1..4_i16, key: Vec<u8>, version in -1..6_i16, value: Vec<u8>) {
+            let key: Bytes = kind.to_be_bytes().into_iter().chain(key).collect();
+            let value: Bytes = version.to_be_bytes().into_iter().chain(value).collect();
+            let _ = Record::decode(&key, Some(&value));
+        }
+
+        #[test]
+        fn a_cut_or_flipped_record_is_read_or_refused(value in any_group(), cut: prop::sample::Index, bit: prop::sample::Index) {
+            let (key, whole) = Record::Group { group: "g".into(), value: Some(value) }.encode().expect("fits");
+            let (key, mut bytes) = (Bytes::from(key), whole.expect("a value"));
+            let short = Bytes::copy_from_slice(&bytes[..cut.index(bytes.len())]);
+            prop_assert!(Record::decode(&key, Some(&short)).is_err());
+            let at = bit.index(bytes.len() * 8);
+            bytes[at / 8] ^= 1 << (at % 8);
+            let _ = Record::decode(&key, Some(&Bytes::from(bytes)));
+        }
+    }
+}
