@@ -9,5 +9,6 @@ pub mod lifecycle;
 pub mod startup;
 pub mod storage;
 pub mod tier_commit;
+pub mod tier_counts;
 pub mod tiering_duty;
 pub mod tiers;

@@ -109,6 +109,9 @@ async fn assemble(
     let broker_epoch = register(&config, &cluster_id, &doors, &controller, &listeners).await?;
     let commit = QuorumCommit::start(controller.clone(), &runtimes.quorum);
     let tiers = Tiers::open(&config, &cluster_id, &doors, commit.clone(), runtimes)?;
+    if let Some(tiers) = tiers.clone().filter(|_| doors.bucket.is_none()) {
+        runtimes.cold.spawn(async move { tiers.look_at_bucket().await });
+    }
     let board = WakeBoard::new(doors.core_mode(config.network.cores).count());
     let hosted: Arc<HostedPartitions> = Arc::default();
     let (mut assignment, assigned) = Assignment::new(Parts {

@@ -87,8 +87,7 @@ impl TieringDuty {
             let due = schedule.due <= now;
             if due || has_news(partition) {
                 self.busy.insert(id);
-                let (tier, shared) = (self.tiers.tier.clone(), self.shared.clone());
-                self.running.spawn(tend(partition.clone(), tier, shared, due));
+                self.running.spawn(tend(partition.clone(), self.tiers.clone(), self.shared.clone(), due));
             }
         }
         self.schedules.retain(|id, _| seen.contains(id));
@@ -111,12 +110,14 @@ impl TieringDuty {
             Ok(()) | Err(OffloadError::Busy(_)) => {
                 if schedule.failures > 0 {
                     tracing::info!(topic = %id.topic, partition = id.index, "the cold tier works again");
+                    self.tiers.counts.works_again();
                 }
                 schedule.failures = 0;
                 schedule.due = now + Duration::from_millis(remote.task_interval_ms);
             }
             Err(error) => {
                 schedule.failures = schedule.failures.saturating_add(1);
+                self.tiers.counts.failed(error.to_string());
                 let first = Duration::from_millis(remote.retry_backoff_ms);
                 let most = Duration::from_millis(remote.retry_backoff_ms_max);
                 let pause = backoff(first, most, schedule.failures, &*self.shared.entropy);
@@ -142,20 +143,27 @@ fn has_news(partition: &PartitionHandle) -> bool {
 }
 
 /// Offloads what there is, then lets go what may go.
-async fn tend(partition: PartitionHandle, tier: Arc<Tier>, shared: Arc<Shared>, retention: bool) -> Tended {
-    let outcome = tend_log(&partition, &tier, &shared, retention).await;
+async fn tend(partition: PartitionHandle, tiers: Arc<Tiers>, shared: Arc<Shared>, retention: bool) -> Tended {
+    let outcome = tend_log(&partition, &tiers, &shared, retention).await;
     (partition.id(), outcome)
 }
 
 async fn tend_log(
     partition: &PartitionHandle,
-    tier: &Tier,
+    tiers: &Tiers,
     shared: &Shared,
     retention: bool,
 ) -> Result<(), OffloadError> {
     let log = partition.log();
     let led = Led { leader_epoch: partition.leader_epoch(), labels: labels(partition, shared) };
-    while partition.is_leader() && offload_once(log, &led, partition.last_stable(), tier).await?.more {}
+    let tier = &*tiers.tier;
+    while partition.is_leader() {
+        let done = offload_once(log, &led, partition.last_stable(), tier).await?;
+        tiers.counts.offloaded(&done);
+        if !done.more {
+            break;
+        }
+    }
     if retention && partition.is_leader() {
         let done = retain(log, &led, partition.high_watermark(), tier).await?;
         if let Some(log_start) = done.log_start {

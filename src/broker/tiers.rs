@@ -10,14 +10,15 @@ use firnline_tiering::cold::commit::TierCommit;
 use firnline_tiering::cold::layout::Layout;
 use firnline_tiering::cold::manifest_store::ManifestStore;
 use firnline_tiering::cold::marker::Bucket;
+use firnline_tiering::cold::probe::{Finding, probe};
 use firnline_tiering::cold::reader::ColdReader;
 use firnline_tiering::cold::store::{OpenStoreError, Store, StoreLimits};
-use firnline_tiering::cold::url::{AccessKey, BucketUrl, S3Options};
 use firnline_tiering::offload::context::{Notes, Tier};
 use firnline_tiering::offload::intent::Intents;
 
 use crate::broker::doors::{Doors, Runtimes};
-use crate::config::broker::{self, BrokerConfig, Remote};
+use crate::broker::tier_counts::TierCounts;
+use crate::config::broker::{BrokerConfig, Remote};
 use crate::partition::cold_desk::ColdAccess;
 
 /// Why the bucket's settings cannot be used.
@@ -45,6 +46,8 @@ pub struct Tiers {
     pub tier: Arc<Tier>,
     /// The settings.
     pub remote: Remote,
+    /// What moved, and what is wrong.
+    pub counts: TierCounts,
 }
 
 impl Tiers {
@@ -60,7 +63,8 @@ impl Tiers {
         let store = match &doors.bucket {
             Some(bucket) => bucket.clone(),
             None => {
-                Store::open(&url(&remote), &options(&remote), StoreLimits::default(), doors.entropy.clone())?
+                let (url, options) = (remote.bucket(), remote.s3_options());
+                Store::open(&url, &options, StoreLimits::default(), doors.entropy.clone())?
             }
         };
         let bucket = Bucket::new(store, Layout::new(cluster_id));
@@ -79,31 +83,35 @@ impl Tiers {
             delete_grace_ms: remote.delete_grace_ms,
             notes: Notes::default(),
         });
-        Ok(Some(Arc::new(Self { bucket, cache, reader, access, tier, remote })))
+        Ok(Some(Arc::new(Self {
+            bucket,
+            cache,
+            reader,
+            access,
+            tier,
+            remote,
+            counts: TierCounts::default(),
+        })))
+    }
+
+    /// Finds out what the bucket can do, for people and dashboards. It always returns; spawn it beside the start.
+    pub async fn look_at_bucket(&self) {
+        let (url, options) = (self.remote.bucket(), self.remote.s3_options());
+        let report = probe(&url, &options, &self.bucket.store, &*self.tier.entropy).await;
+        let (reachable, range_get) = (&report.reachable, &report.range_get);
+        let (checksum, versioning) = (&report.checksum, &report.versioning);
+        match reachable {
+            Finding::Yes => tracing::info!(%url, %range_get, %checksum, %versioning, "the bucket answers"),
+            _ => {
+                tracing::warn!(%url, %reachable, "the bucket does not answer: offload waits, cold reads fail")
+            }
+        }
+        self.counts.probed(report);
     }
 
     /// Closes the chunk cache.
     pub async fn close(&self) {
         self.cache.close().await;
-    }
-}
-
-fn url(remote: &Remote) -> BucketUrl {
-    match &remote.url {
-        broker::BucketUrl::S3 { bucket, prefix } => {
-            BucketUrl::S3 { bucket: bucket.clone(), prefix: prefix.clone() }
-        }
-        broker::BucketUrl::File(dir) => BucketUrl::File { dir: dir.clone() },
-    }
-}
-
-fn options(remote: &Remote) -> S3Options {
-    let pair = remote.s3_access_key_id.clone().zip(remote.s3_secret_access_key.clone());
-    S3Options {
-        endpoint: remote.s3_endpoint.clone(),
-        region: remote.s3_region.clone(),
-        path_style: remote.s3_path_style,
-        access_key: pair.map(|(id, secret)| AccessKey { id, secret }),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What `firn` understands, for clap. No behaviour: each command's file acts on its arguments.
+//! What `firn` understands, for clap: commands, flags, their defaults and help texts.
+//! No behaviour: each command's file acts on its arguments.
 
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a broker
+    Server(Server),
     /// Prepare and inspect data directories
     #[command(subcommand)]
     Storage(Storage),

@@ -1,4 +1,5 @@
-//! `firn config explain KEY`. It prints what the table of keys says and asks no broker.
+//! `firn config explain KEY`.
+//! It prints what the table of keys says; it asks no broker and reads no file.
 
 use crate::cli::arguments::Config;
 use crate::cli::failure::{Exit, Failure};

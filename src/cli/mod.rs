@@ -8,6 +8,7 @@ pub mod config;
 pub mod configuration;
 pub mod failure;
 pub mod run;
+pub mod server;
 pub mod storage;
 pub mod tier;
 pub mod topic;

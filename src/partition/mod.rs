@@ -9,4 +9,5 @@ pub mod leader;
 pub mod read;
 pub mod replica;
 pub mod times;
+pub mod traffic;
 pub mod trim;

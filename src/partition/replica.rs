@@ -10,6 +10,7 @@ use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::{LogOffsets, Offset};
 
+use crate::partition::traffic::Traffic;
 use crate::purgatory::delayed::{Interest, WaitKey};
 
 /// A partition by topic id, which a recreated topic never shares with its namesake.
@@ -74,6 +75,7 @@ pub struct Replica {
     min_insync: AtomicI32,
     in_sync: AtomicI32,
     high_watermark: AtomicI64,
+    traffic: Traffic,
 }
 
 /// A client's idea of the leader epoch does not fit ours (KIP-320).
@@ -114,6 +116,7 @@ impl Replica {
             min_insync: AtomicI32::new(settings.min_insync),
             in_sync: AtomicI32::new(1),
             high_watermark: AtomicI64::new(end.0),
+            traffic: Traffic::default(),
         })
     }
 
@@ -167,6 +170,11 @@ impl Replica {
         WaitKey { topic: self.id.topic.0.as_u128(), partition: self.id.index }
     }
 
+    /// What went through it.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Which cores wait for this partition.
     pub fn interest(&self) -> &Arc<Interest> {
         &self.interest
@@ -204,8 +212,8 @@ impl Replica {
         &self.room
     }
 
-    /// (in sync, required)
-    pub(super) fn in_sync(&self) -> (i32, i32) {
+    /// Replicas in sync, and how many acks=all requires.
+    pub fn in_sync(&self) -> (i32, i32) {
         (self.in_sync.load(Ordering::Acquire), self.min_insync.load(Ordering::Acquire))
     }
 

@@ -1,4 +1,12 @@
 //! What is seen of a broker from outside: log lines, `/metrics`, health, tier status.
 //! It reads what other rooms count and changes nothing.
 
+pub mod backlog;
+pub mod exposition;
+pub mod gather;
+pub mod http;
+pub mod metrics;
+mod process;
+pub mod subscriber;
+pub mod tier_metrics;
 pub mod tier_status;

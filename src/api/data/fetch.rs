@@ -237,6 +237,11 @@ impl Fetching {
     fn settle(&self, pass: &Pass) {
         let failures = pass.fetched.iter().filter(|fetched| fetched.error != 0).count();
         self.ctx.shared.counters.fetch_failures.add(failures as u64);
+        for (target, fetched) in self.targets.iter().zip(&pass.fetched) {
+            if let Ok(partition) = target {
+                partition.traffic().fetched(fetched.record_bytes(), fetched.error != 0);
+            }
+        }
         for place in &pass.cold {
             let asked = Offset(self.opened.wanted[*place].ask.fetch_offset);
             if let (Some(desk), Ok(partition)) = (&self.ctx.core.cold, &self.targets[*place]) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use firnline_tiering::batch::header::BatchHeader;
 use firnline_tiering::batch::validate::Invalid;
-use firnline_tiering::log::append::{AppendError, Origin};
+use firnline_tiering::log::append::{AppendError, Appended, Origin};
 
 use crate::api::context::{Answer, Context};
 use crate::api::data::leader_hint::endpoints;
@@ -96,10 +96,15 @@ impl Producing {
                 self.ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
                 self.ctx.shared.counters.produce_bytes.add(bytes);
                 self.ctx.shared.counters.produce_batches.add(1);
+                let Appended { base_offset, last_offset, .. } = done.appended;
+                partition.traffic().produced((last_offset.0 - base_offset.0 + 1).max(0) as u64, bytes);
                 Some(succeeded(&done))
             }
             Err(ProduceRefused::Log(AppendError::Busy)) => None,
-            Err(refused) => Some(refused_batch(&self.ctx, &refused, part.topic, part.index)),
+            Err(refused) => {
+                partition.traffic().produce_failed();
+                Some(refused_batch(&self.ctx, &refused, part.topic, part.index))
+            }
         }
     }
 
