@@ -40,7 +40,7 @@ pub struct ControllerConfig {
     pub dir: PathBuf,
     /// The door to the disk.
     pub files: Arc<dyn Files>,
-    /// The wall clock.
+    /// The wall clock; nothing is decided by it yet (sessions of several brokers will be).
     pub clock: Arc<dyn Clock>,
     /// Randomness, for topic ids.
     pub entropy: Arc<dyn Entropy>,

@@ -178,7 +178,10 @@ impl MetadataImage {
         let Some(row) = self.tier_row(topic, index) else {
             return Err(NoOp::Contradiction(format!("there is no partition {topic}/{index}")));
         };
-        let next = Arc::new(row.apply(change).map_err(NoOp::Tier)?);
+        let mut next = row.apply(change).map_err(NoOp::Tier)?;
+        // A row lives long and there are many: room to grow, times the partitions of a cluster, is real memory.
+        next.entries.shrink_to_fit();
+        let next = Arc::new(next);
         self.tiers.set(topic, index, next.clone());
         Ok(next)
     }

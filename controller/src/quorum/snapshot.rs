@@ -28,7 +28,7 @@ const TRAILER: u16 = 0xffff;
 const TRAILER_BODY: usize = 12;
 const SUFFIX: &str = ".snapshot";
 /// What a snapshot is written and read in, in bytes.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 1 << 20;
 /// A snapshot under construction, or on its way from another node.
 const BUILDING: &str = "snapshot.building";
 const RECEIVING: &str = "snapshot.receiving";

@@ -97,8 +97,10 @@ pub fn decode_body(kind: u16, version: u8, body: &[u8]) -> Result<Record, CodecE
         }
         11 => {
             let (topic, index) = read_place(&mut from)?;
-            let row = Arc::new(TierRow::decode(from.take(from.left())?)?);
-            Record::TierRow { topic, index, row }
+            let mut row = TierRow::decode(from.take(from.left())?)?;
+            // It is about to live in an image, with many others.
+            row.entries.shrink_to_fit();
+            Record::TierRow { topic, index, row: Arc::new(row) }
         }
         _ => return Err(CodecError::Unknown { what: "metadata record kind", kind, version: version.into() }),
     };

@@ -23,6 +23,8 @@ use crate::record::entry::{Entry, Group, Precondition};
 pub const ENTRY_VERSION: u8 = 1;
 /// Two counts.
 const GROUP_BYTES_MIN: usize = 8;
+/// Elements for which room is made before they are read; a count found in bytes earns no more.
+const RESERVED_MAX: usize = 16;
 
 /// The entry's bytes.
 pub fn encode(entry: &Entry, out: &mut Writer) {
@@ -50,11 +52,15 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, CodecError> {
 }
 
 fn read_group(from: &mut Reader<'_>) -> Result<Group, CodecError> {
-    let mut group = Group::default();
-    for _ in 0..from.count(1)? {
+    // Most groups hold one record, and the log keeps them in memory: a vector that grows by itself would take four.
+    let count = from.count(1)?;
+    let mut group = Group { preconditions: Vec::with_capacity(count.min(RESERVED_MAX)), records: Vec::new() };
+    for _ in 0..count {
         group.preconditions.push(read_precondition(from)?);
     }
-    for _ in 0..from.count(codec::HEAD_BYTES)? {
+    let count = from.count(codec::HEAD_BYTES)?;
+    group.records.reserve_exact(count.min(RESERVED_MAX));
+    for _ in 0..count {
         group.records.push(codec::decode(from)?);
     }
     Ok(group)

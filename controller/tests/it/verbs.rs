@@ -176,3 +176,16 @@ async fn after_shutdown_every_verb_says_so() {
     assert!(controller.image().topics.by_name("last").is_some(), "the last image stays readable");
     controller.shutdown().await;
 }
+
+#[tokio::test]
+async fn nothing_holds_an_image_after_shutdown() {
+    let (_, controller) = started().await;
+    create(&controller, "a", 1).await;
+    let image = Arc::downgrade(&controller.image());
+    controller.shutdown().await;
+    drop(controller);
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(image.upgrade().is_none(), "a stopped controller keeps its image in memory");
+}
