@@ -71,9 +71,20 @@ impl Broker {
 
     /// Stops: no new connections, open ones finish, housekeeping ends, logs are flushed and closed, checkpoints and
     /// the clean-shutdown markers are written, the quorum closes.
-    pub async fn shutdown(mut self) -> Result<(), StorageError> {
+    pub async fn shutdown(self) -> Result<(), StorageError> {
+        self.end(true).await
+    }
+
+    /// Ends as a crash would: every task stops, nothing is flushed, no checkpoint and no marker is written. Its
+    /// directories may be opened again afterwards.
+    pub async fn abandon(self) {
+        // Nothing is written, so nothing can fail.
+        let _ = self.end(false).await;
+    }
+
+    async fn end(mut self, cleanly: bool) -> Result<(), StorageError> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let outcome = running.stop().await;
+        let outcome = running.stop(cleanly).await;
         if let Some(runtimes) = self.runtimes.take() {
             runtimes.stop();
         }
@@ -95,7 +106,7 @@ impl Drop for Broker {
 }
 
 impl Running {
-    async fn stop(self) -> Result<(), StorageError> {
+    async fn stop(self, cleanly: bool) -> Result<(), StorageError> {
         tracing::info!("stopping");
         self.stop.cancel();
         for accepting in self.accepting {
@@ -119,7 +130,7 @@ impl Running {
         }
         let hosted = self.shared.hosted.all();
         let (storage, epoch) = (self.storage.clone(), self.broker_epoch.0);
-        let closed = storage.close(&hosted, epoch);
+        let closed = if cleanly { storage.close(&hosted, epoch) } else { Ok(()) };
         if let Some(tiers) = &self.tiers {
             tiers.close().await;
         }
