@@ -16,3 +16,4 @@ mod offload;
 mod produce;
 mod recovery;
 mod retention;
+mod startup;

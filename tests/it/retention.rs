@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use firnline_controller::id::TopicId;
 use kafka_protocol::messages::FetchRequest;
 
 use crate::harness::asks::{EARLIEST, LATEST, bytes, fetching, of};
@@ -13,9 +14,16 @@ use crate::harness::tier::Scene;
 use crate::harness::wait::until;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
+const UNKNOWN_TOPIC_ID: i16 = 100;
 const LONG: i32 = 3_600_000;
 /// Longer than `firn.remote.delete.grace.ms`.
 const GRACE: Duration = Duration::from_secs(61);
+
+/// The topic id in the name of a partition's folder.
+fn old_id(folder: &str) -> uuid::Uuid {
+    let id: TopicId = folder.split('/').next().expect("a topic id").parse().expect("22 characters");
+    id.0
+}
 
 /// A reader whose GET is under way: asked, and held by the bucket.
 struct Reading {
@@ -74,7 +82,13 @@ async fn retention_by_time_takes_history_first_from_readers_then_from_the_bucket
     .await;
     // The objects outlive the log start by the grace period, for readers such as this one.
     until("they are buried", async || broker.bucket.count(Verb::Put, "manifest-") > 0).await;
-    assert_eq!(broker.bucket.count(Verb::Delete, ".firn"), 0);
+    let rounds = Scene::write(&mut client, "rounds", 1, 40).await;
+    rounds.settle(&mut client, 0).await;
+    assert_eq!(
+        broker.bucket.count(Verb::Delete, ".firn"),
+        0,
+        "the duties went round again and deleted nothing"
+    );
     assert_eq!(scene.segments(&broker, 0).await, segments);
     broker.bucket.heal();
     assert_passed_by(reading, start).await;
@@ -187,6 +201,7 @@ async fn a_purge_outlives_a_restart_and_a_namesake_sees_nothing() {
     broker.bucket.plant(Rule::new(Verb::Delete, "", Fault::Refuse));
     assert_eq!(client.delete("again").await, 0);
     until("the purge was tried", async || broker.bucket.count(Verb::Delete, &old) > 0).await;
+    let id = old_id(&old);
     // The namesake, while every object of the old one is still there.
     client.create("again", 1, crate::harness::asks::COLD).await;
     assert_ne!(broker.folder("again", 0), old);
@@ -194,6 +209,12 @@ async fn a_purge_outlives_a_restart_and_a_namesake_sees_nothing() {
     let read = client.fetch("again", 0, 0, 1 << 20, LONG).await.unwrap();
     assert_eq!(values(&bytes(&read)), [(0, "new".to_owned())]);
     assert_eq!((client.offset("again", 0, EARLIEST).await, client.offset("again", 0, LATEST).await), (0, 1));
+    // Who still reads by the old topic's id is told that it is gone, and gets no bytes of either.
+    let mut by_id = fetching("again", &[(0, 0)], 0);
+    by_id.topics[0].topic = Default::default();
+    by_id.topics[0].topic_id = id;
+    let response = client.call(13, &by_id).await.unwrap();
+    assert_eq!((of(&response, 0).error_code, bytes(of(&response, 0)).len()), (UNKNOWN_TOPIC_ID, 0));
     broker.restart().await;
     let keys = broker.bucket.keys().await;
     assert!(segments.iter().all(|segment| keys.contains(segment)), "the bucket refused to delete");

@@ -69,6 +69,10 @@ impl TestBroker {
     }
 
     async fn open(&self) -> Result<Broker, StartError> {
+        self.open_with(&[]).await
+    }
+
+    async fn open_with(&self, over: &[&str]) -> Result<Broker, StartError> {
         let mut set = vec![
             "node.id=1".to_owned(),
             format!("log.dirs={}", self.data_dir().display()),
@@ -86,6 +90,7 @@ impl TestBroker {
             "firn.cache.disk.bytes=0".to_owned(),
         ];
         set.extend(self.set.iter().cloned());
+        set.extend(over.iter().map(|each| (*each).to_owned()));
         let loaded = load(&Places { set, ..Places::default() }).expect("settings of a flow");
         let config = build(loaded.settings, true).expect("a configuration of a flow").config;
         let wait = Duration::from_millis(5);
@@ -111,6 +116,11 @@ impl TestBroker {
     /// The process dies: nothing is flushed, no marker is left.
     pub fn kill(&mut self) {
         drop(self.running.take().expect("a broker runs"));
+    }
+
+    /// A second process on the same data: with these settings over the first one's.
+    pub async fn second(&self, set: &[&str]) -> Result<Broker, StartError> {
+        self.open_with(set).await
     }
 
     /// A start after [`TestBroker::kill`]: waits until the dead broker's threads have let go of the directory.

@@ -14,7 +14,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::watch;
 
@@ -135,6 +135,11 @@ impl FaultyBucket {
             *gets.entry((asked.key, from)).or_default() += 1;
         }
         gets
+    }
+
+    /// Puts an object there that no broker wrote.
+    pub async fn leave(&self, key: &str, content: &'static str) {
+        self.inner.put(&Path::from(key), content.into()).await.expect("memory takes it");
     }
 
     /// The keys of all objects.
