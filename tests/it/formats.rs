@@ -159,7 +159,7 @@ async fn every_name_on_disk_and_in_the_bucket_has_its_line() {
     }
     until("an intent is open", async || {
         seen.look(&broker).await;
-        seen.disk.iter().any(|name| name.starts_with("firn-intents/"))
+        seen.disk.iter().any(|name| name.starts_with("firn-intents/") && name.ends_with(".intent"))
     })
     .await;
     broker.bucket.heal();
