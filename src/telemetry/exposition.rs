@@ -135,16 +135,22 @@ impl Collector for Asked {
             let kind = if family.counter { MetricType::Counter } else { MetricType::Gauge };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.series {
+                let labels: Vec<_> = labels.iter().map(|(name, text)| (*name, escaped(text))).collect();
                 // A family without labels would be written with empty braces.
                 if labels.is_empty() {
                     write_value(&mut metric, family.counter, *value)?;
                 } else {
-                    write_value(&mut metric.encode_family(labels)?, family.counter, *value)?;
+                    write_value(&mut metric.encode_family(&labels)?, family.counter, *value)?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A label's value as the format wants it; the package writes it as it stands.
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
 fn write_value(metric: &mut MetricEncoder<'_>, counter: bool, value: f64) -> Result<(), fmt::Error> {
@@ -165,7 +171,7 @@ mod tests {
             let topic = |name: &str| vec![("topic", name.to_owned())];
             vec![
                 Family::counter("kafka_server_brokertopicmetrics_bytesin", "Bytes produced")
-                    .all([(topic("a"), 7u64), (topic("b\"\\"), 1 << 40)]),
+                    .all([(topic("a"), 7u64), (topic("b\"\\\n"), 1 << 40)]),
                 Family::gauge("kafka_server_replicamanager_leadercount", "Partitions led").of(3usize),
                 Family::gauge("firn_nothing", "A family without series stays away"),
             ]
@@ -175,11 +181,11 @@ mod tests {
     #[test]
     fn families_are_written_in_openmetrics() {
         let expected = "\
-# HELP kafka_server_brokertopicmetrics_bytesin Bytes produced.
+# HELP kafka_server_brokertopicmetrics_bytesin Bytes produced
 # TYPE kafka_server_brokertopicmetrics_bytesin counter
 kafka_server_brokertopicmetrics_bytesin_total{topic=\"a\"} 7.0
-kafka_server_brokertopicmetrics_bytesin_total{topic=\"b\\\"\\\\\"} 1099511627776.0
-# HELP kafka_server_replicamanager_leadercount Partitions led.
+kafka_server_brokertopicmetrics_bytesin_total{topic=\"b\\\"\\\\\\n\"} 1099511627776.0
+# HELP kafka_server_replicamanager_leadercount Partitions led
 # TYPE kafka_server_replicamanager_leadercount gauge
 kafka_server_replicamanager_leadercount 3.0
 # EOF
