@@ -11,6 +11,7 @@ use crate::api::context::Shared;
 use crate::broker::tiers::Tiers;
 use crate::partition::replica::PartitionHandle;
 use crate::telemetry::exposition::{Family, Labels, Tell};
+use crate::telemetry::labels::{partition, topic};
 use crate::telemetry::{process, tier_metrics};
 use crate::wire::api_key::TABLE;
 
@@ -40,16 +41,6 @@ impl Tell for Seen {
         }
         families
     }
-}
-
-/// The label of a topic.
-pub fn topic(name: &str) -> Labels {
-    vec![("topic", name.to_owned())]
-}
-
-/// The labels of a partition.
-pub fn partition(name: &str, index: i32) -> Labels {
-    vec![("topic", name.to_owned()), ("partition", index.to_string())]
 }
 
 fn traffic(hosted: &[PartitionHandle]) -> Vec<Family> {

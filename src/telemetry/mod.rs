@@ -5,6 +5,7 @@ pub mod backlog;
 pub mod exposition;
 pub mod gather;
 pub mod http;
+mod labels;
 pub mod metrics;
 mod process;
 pub mod subscriber;

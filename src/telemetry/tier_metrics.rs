@@ -11,7 +11,7 @@ use crate::broker::tiers::Tiers;
 use crate::partition::replica::PartitionHandle;
 use crate::telemetry::backlog::Backlog;
 use crate::telemetry::exposition::{Family, Labels};
-use crate::telemetry::metrics::topic;
+use crate::telemetry::labels::topic;
 
 /// The families of the tier.
 pub fn families(tiers: &Tiers, hosted: &[PartitionHandle]) -> Vec<Family> {

@@ -5,6 +5,7 @@ mod house;
 
 mod admin;
 mod clients;
+mod commands;
 mod connections;
 mod every_version;
 mod fetch_cold;
