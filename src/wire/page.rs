@@ -14,7 +14,8 @@ A request with an unknown key, or with a version outside its row, closes the con
 Kafka; ApiVersions is answered in any version. Produce is advertised from 0 because librdkafka before 2.11.1 stops
 compressing otherwise (KAFKA-18659); 0 to 2 are refused with UNSUPPORTED_VERSION when sent. *Flexible* is the first
 version with compact encodings and tagged fields (KIP-482). *Test* is the test that sends every version of the row to
-a running broker. *Outside clients* are those that have spoken it with Firnline, with the versions they used.
+a running broker. *Outside clients* are those that have spoken it with Firnline, with the versions they used: librdkafka
+in kcat 1.7.1 and confluent-kafka 2.16.1, Java in the command-line tools of Kafka 4.3.1.
 
 | key | name | versions | flexible | what for | test | outside clients |
 |----:|------|----------|---------:|----------|------|-----------------|

@@ -10,7 +10,7 @@ use crate::wire::response::{encode, encode_in};
 /// First version that carries the client's name.
 const NAMES_CLIENT: i16 = 3;
 
-/// `metadata.version` by Kafka's numbers: 3.0-IV1 to 4.3-IV0, whose APIs and records-free behaviour we follow. The
+/// `metadata.version` by Kafka's numbers: 3.3-IV3 to 4.3-IV0, the release whose behaviour we follow. The
 /// features behind groups of KIP-848 and transactions are listed when they exist, not before.
 const FEATURES: &[Feature] = &[Feature { name: "metadata.version", min: 7, max: 30, finalized: 30 }];
 
