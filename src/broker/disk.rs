@@ -21,21 +21,26 @@ pub fn watch(storage: &Storage, logs: &Logs) {
         };
         dir.seen.note_space(space.total, space.available);
         let reserve = logs.reserve_bytes(space.total);
-        let full = is_full(space.available, reserve, dir.room.is_full());
-        if !dir.room.set_full(full) {
+        let (was_full, left) = (dir.noted_full(), left(space.available, reserve, dir.noted_full()));
+        dir.room.set_left(left);
+        if !dir.note_full(left <= 0) {
             continue;
         }
-        if full {
-            tracing::error!(dir = %path, available = space.available, reserve, "disk is full: produce is refused");
+        let available = space.available;
+        if was_full {
+            tracing::info!(dir = %path, available, reserve, "disk has room: produce is taken");
         } else {
-            tracing::info!(dir = %path, available = space.available, reserve, "disk has room: produce is taken");
+            tracing::error!(dir = %path, available, reserve, "disk is full: produce is refused");
         }
     }
 }
 
-fn is_full(available: u64, reserve: u64, was_full: bool) -> bool {
+/// Bytes that may still be produced.
+fn left(available: u64, reserve: u64, was_full: bool) -> i64 {
     let bound = if was_full { reserve.saturating_add(reserve / HYSTERESIS) } else { reserve };
-    available < bound
+    // A directory that just became full stays so until there is room worth resuming for.
+    let above = available.saturating_sub(bound);
+    i64::try_from(above).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -44,9 +49,10 @@ mod tests {
 
     #[test]
     fn produce_stops_at_the_reserve_and_resumes_above_it() {
-        assert!(!is_full(800, 800, false));
-        assert!(is_full(799, 800, false));
-        assert!(is_full(899, 800, true));
-        assert!(!is_full(900, 800, true));
+        assert_eq!(left(900, 800, false), 100);
+        assert_eq!(left(800, 800, false), 0);
+        assert_eq!(left(10, 800, false), 0);
+        assert_eq!(left(900, 800, true), 0);
+        assert_eq!(left(901, 800, true), 1);
     }
 }

@@ -73,7 +73,9 @@ fn turn(shared: &Shared, storage: &Storage) {
             tracing::error!(log = %log.id(), dir = %log.dir().display(), %error, "housekeeping failed");
         }
     }
-    if let Err(error) = storage.purge_deleted(DELETED_DELAY_MS) {
+    // On a full disk what was deleted goes at once.
+    let full = storage.dirs().iter().any(|dir| dir.noted_full());
+    if let Err(error) = storage.purge_deleted(if full { 0 } else { DELETED_DELAY_MS }) {
         tracing::warn!(%error, "directories of deleted logs stay for now");
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use firnline_controller::id::TopicId;
 use firnline_tiering::clock::Clock;
@@ -78,10 +79,23 @@ pub struct LogDir {
     pub room: Arc<Room>,
     /// What the rest of the broker sees of it.
     pub seen: Arc<Directory>,
+    noted_full: AtomicBool,
     clean: bool,
     recovery_points: Offsets,
     log_starts: Offsets,
     logs: Mutex<BTreeMap<LogName, PartitionId>>,
+}
+
+impl LogDir {
+    /// Whether the last look at the disk found it full.
+    pub fn noted_full(&self) -> bool {
+        self.noted_full.load(Ordering::Relaxed)
+    }
+
+    /// Notes what a look found; answers whether that is news, which is said once.
+    pub fn note_full(&self, full: bool) -> bool {
+        self.noted_full.swap(full, Ordering::Relaxed) != full
+    }
 }
 
 /// All log directories.
@@ -143,6 +157,7 @@ impl Storage {
                 recovery_points: directory.load(CheckpointKind::RecoveryPoint)?,
                 log_starts: directory.load(CheckpointKind::LogStart)?,
                 room: Arc::default(),
+                noted_full: AtomicBool::new(false),
                 seen: Arc::new(Directory::new(root.clone())),
                 logs: Mutex::default(),
                 directory,

@@ -76,7 +76,9 @@ impl Replica {
             origin: how.origin,
             produce_version: how.produce_version,
         };
+        let bytes = batch.len() as u64;
         let appended = self.log().append(batch, &append)?;
+        self.room().take(bytes);
         self.commit_to_end();
         Ok(LeaderAppended { appended, log_start: self.offsets().log_start })
     }

@@ -43,22 +43,38 @@ pub struct ReplicaSettings {
     pub room: Arc<Room>,
 }
 
-/// Whether a log directory takes produced data. Below the reserve it does not: what is left belongs to the quorum
-/// log, to checkpoints and to deletion, so that a full disk can always free itself.
-#[derive(Debug, Default)]
+/// Room for produced data in a log directory. Below the reserve it takes none: what is left belongs to the quorum log,
+/// to checkpoints and to deletion, so that a full disk can always free itself. Between two looks at the disk appends
+/// count down what the last look found, so that a fast producer does not eat the reserve before the next one.
+#[derive(Debug)]
 pub struct Room {
-    full: AtomicBool,
+    /// Bytes above the reserve; at or below 0 the directory is full.
+    left: AtomicI64,
+}
+
+impl Default for Room {
+    /// As long as nobody looked there is room.
+    fn default() -> Self {
+        Self { left: AtomicI64::new(i64::MAX) }
+    }
 }
 
 impl Room {
     /// True while produce is refused.
     pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.left.load(Ordering::Relaxed) <= 0
     }
 
-    /// Answers whether this changed anything, so that the change is logged once.
-    pub fn set_full(&self, full: bool) -> bool {
-        self.full.swap(full, Ordering::Relaxed) != full
+    /// Notes what a look at the disk found.
+    pub fn set_left(&self, bytes: i64) {
+        self.left.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts an append down.
+    pub fn take(&self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let took = self.left.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(took > i64::MIN / 2, "{took} left before {bytes} more");
     }
 }
 

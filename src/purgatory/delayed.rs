@@ -4,7 +4,7 @@
 //! the end is published before the mask is read).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -142,7 +142,7 @@ struct State {
 
 struct Waiting {
     interest: Arc<Interest>,
-    ids: Vec<u64>,
+    ids: BTreeSet<u64>,
 }
 
 struct Waiter {
@@ -213,9 +213,8 @@ impl Purgatory {
             let waiting = state
                 .by_key
                 .entry(key)
-                .or_insert_with(|| Waiting { interest: interest.clone(), ids: Vec::new() });
-            if !waiting.ids.contains(&id) {
-                waiting.ids.push(id);
+                .or_insert_with(|| Waiting { interest: interest.clone(), ids: BTreeSet::new() });
+            if waiting.ids.insert(id) {
                 registered.push(key);
             }
         }
@@ -287,7 +286,7 @@ impl State {
         }
         for key in keys {
             let Some(waiting) = self.by_key.get_mut(key) else { continue };
-            waiting.ids.retain(|other| *other != id);
+            waiting.ids.remove(&id);
             if waiting.ids.is_empty() {
                 waiting.interest.0.fetch_and(!Interest::bit(core), Ordering::Relaxed);
                 self.by_key.remove(key);
