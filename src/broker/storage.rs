@@ -219,9 +219,9 @@ impl Storage {
                 return Ok(dir);
             }
         }
+        // A configuration names at least one log directory.
         let fewest = self.dirs.iter().min_by_key(|dir| dir.logs.lock().len());
-        // cannot fail: a configuration without log directories does not exist.
-        Ok(fewest.expect("at least one log directory"))
+        Ok(fewest.unwrap_or(&self.dirs[0]))
     }
 
     /// Renames a closed log's directory away; `purge_deleted` removes it later. A namesake of another topic stays.
