@@ -252,4 +252,42 @@ mod tests {
         assert!(refused.to_string().contains("stopped"), "{refused}");
         assert!(log.lock().entries.is_empty(), "what was not synced is not shown");
     }
+
+    /// A log that begins late must say so before the files that it no longer needs are gone.
+    #[test]
+    fn power_lost_anywhere_in_a_purge_leaves_a_log_that_opens() {
+        let dir = Path::new("/quorum");
+        let blank = |index| LogEntry {
+            log_id: crate::quorum::raft_codec::tests::log_id(1, index),
+            payload: openraft::EntryPayload::Blank,
+        };
+        let filled = || {
+            let disk = Disk::default();
+            let log = LogStore::open(Arc::new(disk.clone()), dir, 60).expect("an empty disk");
+            disk.write_atomic(&dir.join(VOTE_FILE), &raft_codec::encode_vote(&Vote::new(1, 1)))
+                .expect("a vote");
+            (0..9).for_each(|index| log.lock().append(vec![blank(index)]).expect("the disk holds"));
+            (disk, log)
+        };
+        let (disk, log) = filled();
+        let before = disk.operations();
+        log.lock().purge(blank(6).log_id).expect("the disk holds");
+        let operations = disk.operations() - before;
+        assert!(operations > 8, "the purge must remove files: {operations}");
+        for at in 0..=operations {
+            let (disk, log) = filled();
+            disk.lose_power_after(at);
+            let purged = log.lock().purge(blank(6).log_id);
+            assert_eq!(purged.is_ok(), at == operations);
+            for loss in crate::disk::LOSSES {
+                let survived = Arc::new(disk.after_power_loss(loss));
+                let log = LogStore::open(survived, dir, 60)
+                    .unwrap_or_else(|error| panic!("{at}, {loss:?}: {error}"));
+                let found: Vec<u64> = log.lock().entries.iter().map(|entry| entry.log_id.index).collect();
+                let first = log.purged().map_or(0, |id| id.index + 1);
+                assert_eq!(found, (first..9).collect::<Vec<_>>(), "{at}, {loss:?}");
+                assert!(first == 0 || first == 7, "{at}, {loss:?}: the log begins at {first}");
+            }
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Power goes at every single operation on the disk: whatever was answered before is there afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firnline_controller::client::Controller;
+use firnline_controller::error::CreateTopicError;
 
 use crate::disk::{Disk, LOSSES};
 use crate::scene::{append, broker, config, topic};
@@ -114,5 +116,29 @@ async fn power_lost_again_while_recovering_loses_nothing_either() {
                 check(disk.after_power_loss(second), &known, &what).await;
             }
         }
+    }
+}
+
+/// A second asker may be decided on what the first one proposed; if that never commits, neither may its answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[allow(clippy::await_holding_lock, reason = "the disk is held on purpose while both requests are under way")]
+async fn nothing_is_answered_that_rests_on_a_lost_proposal() {
+    let disk = Disk::default();
+    let controller = Controller::start(config(Arc::new(disk.clone()), 0)).await.unwrap();
+    controller.register_broker(broker(1)).await.unwrap();
+    disk.lose_power_after(0);
+    let ask = || {
+        let controller = controller.clone();
+        tokio::spawn(async move { controller.create_topics(vec![topic("a", 1)], false).await.pop().unwrap() })
+    };
+    let held = disk.hold();
+    let first = ask();
+    // Long enough for the first to reach the disk and the second to be decided; if not, the test proves less.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = ask();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(held);
+    for answer in [first.await.unwrap(), second.await.unwrap()] {
+        assert!(matches!(answer, Err(CreateTopicError::Unavailable(_))), "{answer:?}");
     }
 }

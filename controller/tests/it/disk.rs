@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use firnline_tiering::hot::file::{DirLock, File, Files, OpenMode, Space};
 
@@ -47,6 +47,7 @@ struct State {
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
+    gate: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,11 @@ impl Disk {
     pub fn lose_power_after(&self, operations: u64) {
         let mut state = self.state.lock().unwrap();
         state.power_lost_after = Some(state.operations + operations);
+    }
+
+    /// Changing operations wait while the guard lives.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap()
     }
 
     /// Changing operations so far.
@@ -78,7 +84,7 @@ impl Disk {
             let bytes = lose(&state.inodes[inode], loss);
             survived.inodes.insert(*inode, Inode { synced: bytes.clone(), bytes });
         }
-        Disk { state: Arc::new(Mutex::new(survived)) }
+        Disk { state: Arc::new(Mutex::new(survived)), gate: Arc::default() }
     }
 
     /// Names and contents, as a process would read them now.
@@ -97,6 +103,7 @@ impl Disk {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let _open = self.gate.lock().unwrap();
         let mut state = self.state.lock().unwrap();
         if state.power_lost_after.is_some_and(|last| state.operations >= last) {
             return Err(io::Error::other("the power is off"));
