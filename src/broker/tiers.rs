@@ -62,10 +62,7 @@ impl Tiers {
         let Some(remote) = config.remote.clone() else { return Ok(None) };
         let store = match &doors.bucket {
             Some(bucket) => bucket.clone(),
-            None => {
-                let (url, options) = (remote.bucket(), remote.s3_options());
-                Store::open(&url, &options, StoreLimits::default(), doors.entropy.clone())?
-            }
+            None => Store::open(&remote.url, &remote.s3, StoreLimits::default(), doors.entropy.clone())?,
         };
         let bucket = Bucket::new(store, Layout::new(cluster_id));
         let manifests = ManifestStore::new(bucket.clone(), runtimes.cold.clone());
@@ -96,8 +93,8 @@ impl Tiers {
 
     /// Finds out what the bucket can do, for people and dashboards. It always returns; spawn it beside the start.
     pub async fn look_at_bucket(&self) {
-        let (url, options) = (self.remote.bucket(), self.remote.s3_options());
-        let report = probe(&url, &options, &self.bucket.store, &*self.tier.entropy).await;
+        let url = &self.remote.url;
+        let report = probe(url, &self.remote.s3, &self.bucket.store, &*self.tier.entropy).await;
         let (reachable, range_get) = (&report.reachable, &report.range_get);
         let (checksum, versioning) = (&report.checksum, &report.versioning);
         match reachable {

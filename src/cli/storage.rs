@@ -149,9 +149,9 @@ impl Disks {
 
     /// Refuses a bucket of another cluster; a bucket that does not answer is a warning.
     async fn check_bucket(&self, remote: &Remote, cluster_id: &str) -> Result<Option<String>, Failure> {
-        let url = remote.bucket();
-        let store = Store::open(&url, &remote.s3_options(), StoreLimits::default(), self.entropy.clone())
-            .map_err(|error| {
+        let url = &remote.url;
+        let store =
+            Store::open(url, &remote.s3, StoreLimits::default(), self.entropy.clone()).map_err(|error| {
                 Failure::new("the bucket's settings cannot be used", error).exit(Exit::Configuration)
             })?;
         let bucket = Bucket::new(store, Layout::new(cluster_id));

@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use firnline_tiering::cold::url::{BucketUrl, S3Options};
+
 use crate::config::listener::Endpoint;
 use crate::config::settings::Settings;
 
@@ -119,12 +121,8 @@ pub struct Logs {
     pub retention_check_ms: u64,
     /// How often recovery points are written, ms (`log.flush.offset.checkpoint.interval.ms`).
     pub checkpoint_interval_ms: u64,
-    /// How often log starts are written, ms (`log.flush.start.offset.checkpoint.interval.ms`).
-    pub start_checkpoint_interval_ms: u64,
     /// Free bytes below which produce is refused; `None` = the smaller of 256 MiB and 5 % (`firn.disk.reserve.bytes`).
     pub disk_reserve_bytes: Option<u64>,
-    /// A producer silent for this long is forgotten, ms (`producer.id.expiration.ms`).
-    pub producer_expiration_ms: i64,
 }
 
 impl Logs {
@@ -134,39 +132,15 @@ impl Logs {
     }
 }
 
-/// Where the bucket is. Path segments are already checked, credentials are not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BucketUrl {
-    /// `s3://BUCKET/PREFIX`; the prefix has no slash at either end and may be empty.
-    S3 {
-        /// Bucket name.
-        bucket: String,
-        /// Key prefix, may be empty.
-        prefix: String,
-    },
-    /// `file:///DIR`: a local directory that poses as a bucket.
-    File(PathBuf),
-}
-
 /// Everything about the bucket and the lanes to it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// `firn.remote.url`.
     pub url: BucketUrl,
-    /// `firn.s3.endpoint`, e.g. `http://127.0.0.1:9000`.
-    pub s3_endpoint: Option<String>,
-    /// `firn.s3.region`.
-    pub s3_region: Option<String>,
-    /// `firn.s3.path.style`.
-    pub s3_path_style: bool,
-    /// `firn.s3.access.key.id`; `None` = AWS's environment and profile.
-    pub s3_access_key_id: Option<String>,
-    /// `firn.s3.secret.access.key`.
-    pub s3_secret_access_key: Option<String>,
+    /// How to talk to it: `firn.s3.*`; without keys AWS's environment and profile.
+    pub s3: S3Options,
     /// A reader may still hold what left the manifest for this long, ms (`firn.remote.delete.grace.ms`).
     pub delete_grace_ms: i64,
-    /// Unlisted objects younger than this are never touched, ms (`firn.remote.orphan.age.ms`).
-    pub orphan_age_ms: i64,
     /// How often a partition looks for work, ms (`remote.log.manager.task.interval.ms`).
     pub task_interval_ms: u64,
     /// First pause after a failed upload, ms (`remote.log.manager.task.retry.backoff.ms`).
@@ -175,14 +149,10 @@ pub struct Remote {
     pub retry_backoff_ms_max: u64,
     /// Uploads at once (`remote.log.manager.copier.thread.pool.size`).
     pub uploads_max: usize,
-    /// Deletions at once (`remote.log.manager.expiration.thread.pool.size`).
-    pub deletes_max: usize,
     /// Cold reads at once (`remote.log.reader.threads`).
     pub reads_max: usize,
     /// Cold reads that may wait (`remote.log.reader.max.pending.tasks`).
     pub reads_waiting_max: usize,
-    /// How long a fetch waits for cold bytes, ms (`remote.fetch.max.wait.ms`).
-    pub fetch_wait_ms_max: u64,
     /// How long a lookup by time waits for the bucket, ms (`remote.list.offsets.request.timeout.ms`).
     pub list_offsets_timeout_ms: u64,
     /// Memory the chunk cache may hold, bytes (`firn.cache.memory.bytes`).
@@ -191,16 +161,6 @@ pub struct Remote {
     pub cache_disk_bytes: u64,
     /// Where the disk cache lies; `None` = `.firn-cache` in the first log dir (`firn.cache.disk.path`).
     pub cache_disk_dir: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for Remote {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Credentials never reach a log line.
-        f.debug_struct("Remote")
-            .field("url", &self.url)
-            .field("s3_endpoint", &self.s3_endpoint)
-            .finish_non_exhaustive()
-    }
 }
 
 /// An HTTP address of ours, and whether an operator chose it.

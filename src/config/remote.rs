@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use firnline_tiering::cold::url::{self, AccessKey, S3Options};
+use firnline_tiering::cold::url::{AccessKey, BucketUrl, S3Options, UrlError};
 
-use crate::config::broker::{BucketUrl, Remote};
+use crate::config::broker::Remote;
 use crate::config::settings::Settings;
 
 /// Longest key prefix, bytes: object names add about 140 to it and S3 allows 1024.
@@ -35,52 +35,28 @@ pub fn read(settings: &Settings) -> Result<Option<Remote>, String> {
     {
         return Err(format!("firn.s3.endpoint={bad} must begin with http:// or https://"));
     }
+    let s3 = S3Options {
+        path_style: settings.flag("firn.s3.path.style").unwrap_or(endpoint.is_some()),
+        endpoint,
+        region: text("firn.s3.region"),
+        access_key: key.zip(secret).map(|(id, secret)| AccessKey { id, secret }),
+    };
     let size = |name: &str| settings.number(name).unwrap_or_default().max(0) as u64;
     Ok(Some(Remote {
         url,
-        s3_path_style: settings.flag("firn.s3.path.style").unwrap_or(endpoint.is_some()),
-        s3_endpoint: endpoint,
-        s3_region: text("firn.s3.region"),
-        s3_access_key_id: key,
-        s3_secret_access_key: secret,
+        s3,
         delete_grace_ms: settings.number("firn.remote.delete.grace.ms").unwrap_or_default(),
-        orphan_age_ms: settings.number("firn.remote.orphan.age.ms").unwrap_or(i64::MAX),
         task_interval_ms: size("remote.log.manager.task.interval.ms"),
         retry_backoff_ms: size("remote.log.manager.task.retry.backoff.ms"),
         retry_backoff_ms_max: size("remote.log.manager.task.retry.backoff.max.ms"),
         uploads_max: size("remote.log.manager.copier.thread.pool.size") as usize,
-        deletes_max: size("remote.log.manager.expiration.thread.pool.size") as usize,
         reads_max: size("remote.log.reader.threads") as usize,
         reads_waiting_max: size("remote.log.reader.max.pending.tasks") as usize,
-        fetch_wait_ms_max: size("remote.fetch.max.wait.ms"),
         list_offsets_timeout_ms: size("remote.list.offsets.request.timeout.ms"),
         cache_memory_bytes: size("firn.cache.memory.bytes"),
         cache_disk_bytes: size("firn.cache.disk.bytes"),
         cache_disk_dir: text("firn.cache.disk.path").map(PathBuf::from),
     }))
-}
-
-impl Remote {
-    /// The bucket as the store takes it.
-    pub fn bucket(&self) -> url::BucketUrl {
-        match &self.url {
-            BucketUrl::S3 { bucket, prefix } => {
-                url::BucketUrl::S3 { bucket: bucket.clone(), prefix: prefix.clone() }
-            }
-            BucketUrl::File(dir) => url::BucketUrl::File { dir: dir.clone() },
-        }
-    }
-
-    /// How to talk to it.
-    pub fn s3_options(&self) -> S3Options {
-        let pair = self.s3_access_key_id.clone().zip(self.s3_secret_access_key.clone());
-        S3Options {
-            endpoint: self.s3_endpoint.clone(),
-            region: self.s3_region.clone(),
-            path_style: self.s3_path_style,
-            access_key: pair.map(|(id, secret)| AccessKey { id, secret }),
-        }
-    }
 }
 
 /// A warning for a bucket that is named but not switched on.
@@ -89,35 +65,29 @@ pub fn unused_url(settings: &Settings) -> Option<String> {
     unused.then(|| format!("firn.remote.url has no effect: {SWITCH} is false, nothing is offloaded"))
 }
 
-/// Takes `s3://BUCKET/PREFIX` or `file:///DIR` apart; the error says what was expected.
-pub fn parse_url(url: &str) -> Result<BucketUrl, String> {
-    if let Some(path) = url.strip_prefix("file://") {
-        return match path.starts_with('/') && path.trim_matches('/') != "" {
-            true => Ok(BucketUrl::File(PathBuf::from(path))),
-            false => Err("expected file:///DIR with an absolute directory other than /".to_owned()),
-        };
+/// Reads the bucket's url, with the limits of a name that S3-compatible stores agree on.
+fn parse_url(text: &str) -> Result<BucketUrl, String> {
+    let url: BucketUrl = text.parse().map_err(|error: UrlError| error.to_string())?;
+    match &url {
+        BucketUrl::File { dir } if dir.parent().is_none() => {
+            Err("the whole file system is no bucket".to_owned())
+        }
+        BucketUrl::File { .. } => Ok(url),
+        BucketUrl::S3 { bucket, prefix } => {
+            let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+            if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(letter) {
+                return Err(
+                    "a bucket's name is 3 to 63 lower-case letters, digits, dots and dashes".to_owned()
+                );
+            }
+            if prefix.len() > PREFIX_BYTES_MAX || !prefix.chars().all(|c| c.is_ascii_graphic() && c != '%') {
+                return Err(format!(
+                    "a prefix is at most {PREFIX_BYTES_MAX} visible ASCII characters without %"
+                ));
+            }
+            Ok(url)
+        }
     }
-    let Some(rest) = url.strip_prefix("s3://") else {
-        return Err("expected s3://BUCKET/PREFIX or file:///DIR".to_owned());
-    };
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(letter) {
-        return Err("a bucket's name is 3 to 63 lower-case letters, digits, dots and dashes".to_owned());
-    }
-    let prefix = prefix.trim_matches('/');
-    let part_ok = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
-            && part.chars().all(|c| c.is_ascii_graphic() && c != '%')
-    };
-    if prefix.len() > PREFIX_BYTES_MAX || !(prefix.is_empty() || prefix.split('/').all(part_ok)) {
-        return Err(format!(
-            "a prefix is at most {PREFIX_BYTES_MAX} visible ASCII characters, parts divided by /"
-        ));
-    }
-    Ok(BucketUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
 #[cfg(test)]
@@ -129,7 +99,7 @@ mod tests {
         let s3 = |bucket: &str, prefix: &str| BucketUrl::S3 { bucket: bucket.into(), prefix: prefix.into() };
         assert_eq!(parse_url("s3://my-bucket"), Ok(s3("my-bucket", "")));
         assert_eq!(parse_url("s3://my-bucket//a/b/"), Ok(s3("my-bucket", "a/b")));
-        assert_eq!(parse_url("file:///tmp/x"), Ok(BucketUrl::File("/tmp/x".into())));
+        assert_eq!(parse_url("file:///tmp/x"), Ok(BucketUrl::File { dir: "/tmp/x".into() }));
         for bad in
             ["", "gs://b", "s3://", "s3://B_ad", "s3://abc/a//b", "s3://abc/../x", "file://x", "file:///"]
         {

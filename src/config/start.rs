@@ -104,7 +104,8 @@ impl Read<'_> {
 
     fn roles(&self, node_id: i32) -> Result<(), String> {
         let roles = self.settings.items("process.roles");
-        if !roles.is_empty() && !(roles.contains(&"broker") && roles.contains(&"controller")) {
+        let both = roles.contains(&"broker") && roles.contains(&"controller");
+        if !roles.is_empty() && !both {
             let roles = roles.join(",");
             return Err(format!(
                 "process.roles={roles} is refused: a broker or controller alone is not built yet, \
@@ -314,12 +315,10 @@ impl Read<'_> {
         Logs {
             retention_check_ms: self.size("log.retention.check.interval.ms"),
             checkpoint_interval_ms: self.size("log.flush.offset.checkpoint.interval.ms"),
-            start_checkpoint_interval_ms: self.size("log.flush.start.offset.checkpoint.interval.ms"),
             disk_reserve_bytes: self
                 .settings
                 .number("firn.disk.reserve.bytes")
                 .map(|bytes| bytes.max(0) as u64),
-            producer_expiration_ms: self.settings.number("producer.id.expiration.ms").unwrap_or(i64::MAX),
         }
     }
 }
@@ -327,7 +326,8 @@ impl Read<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::broker::BucketUrl;
+    use firnline_tiering::cold::url::BucketUrl;
+
     use crate::config::settings::Source;
 
     const LEAST: &str = "node.id=1\nlog.dirs=/data\n";
@@ -444,7 +444,7 @@ mod tests {
             format!("{on}firn.remote.url=s3://bucket/some/prefix/\nfirn.s3.endpoint=http://127.0.0.1:9000\n");
         let remote = start(&s3).unwrap().config.remote.unwrap();
         assert_eq!(remote.url, BucketUrl::S3 { bucket: "bucket".into(), prefix: "some/prefix".into() });
-        assert!(remote.s3_path_style && remote.delete_grace_ms == 60_000);
+        assert!(remote.s3.path_style && remote.delete_grace_ms == 60_000);
         assert!(problem(&format!("{s3}firn.s3.access.key.id=a")).contains("both or neither"));
         let off = start("firn.remote.url=s3://bucket").unwrap();
         assert!(

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use firnline_tiering::cold::url::BucketUrl;
+
 use crate::api::context::{Answer, Context};
-use crate::config::broker::BucketUrl;
 use crate::metadata::settings;
 use crate::partition::replica::PartitionHandle;
 use crate::wire::header::Header;
@@ -44,7 +45,7 @@ fn bucket(ctx: &Context, held: &[PartitionHandle], wanted: &Wanted) -> Option<De
     settings.flag("firn.describe.log.dirs.remote").filter(|shown| *shown)?;
     let name = match &remote.url {
         BucketUrl::S3 { bucket, .. } => format!("remote://{bucket}"),
-        BucketUrl::File(dir) => format!("remote://{}", dir.display()),
+        BucketUrl::File { dir } => format!("remote://{}", dir.display()),
     };
     let tiered =
         |partition: &&PartitionHandle| partition.is_leader() && partition.log().config().remote_enabled;

@@ -53,7 +53,7 @@ pub const LOG: &[Key] = &[
     broker("log.flush.interval.ms", long_from(0), None, "Time between two fsyncs.").refused(NO_FSYNC),
     broker("log.flush.scheduler.interval.ms", long_any(), MAX, "How often logs are looked at for fsync.").default_only(NO_FSYNC),
     broker("log.flush.offset.checkpoint.interval.ms", int_from(0), Some("60000"), "How often recovery points are written."),
-    broker("log.flush.start.offset.checkpoint.interval.ms", int_from(0), Some("60000"), "How often log starts are written."),
+    broker("log.flush.start.offset.checkpoint.interval.ms", int_from(0), Some("60000"), "How often log starts are written.").accepted("log starts are written with the recovery points"),
     broker("log.initial.task.delay.ms", long_from(0), Some("30000"), "Pause before log tasks start.").accepted(NEXT),
     broker("log.dir.failure.timeout.ms", long_from(1), Some("30000"), "A broker that cannot report a failed directory for this long stops.").accepted("the controller is this process and is told at once"),
     broker("num.recovery.threads.per.data.dir", int_from(1), Some("2"), "Threads that open logs after a crash.").dynamic().accepted("logs are opened by one thread per core"),

@@ -41,7 +41,7 @@ pub const NETWORK: &[Key] = &[
     broker("connection.failed.authentication.delay.ms", int_from(0), Some("100"), "Pause before a failed login is answered.").accepted("there is no authentication yet"),
     broker("fetch.max.bytes", int_from(1024), Some("57671680"), "Most bytes one Fetch answer may hold."),
     broker("max.incremental.fetch.session.cache.slots", int_from(0), Some("1000"), "Incremental fetch sessions kept at once."),
-    broker("max.request.partition.size.limit", int_from(1), Some("2000"), "Partitions one DescribeTopicPartitions answer may hold."),
+    broker("max.request.partition.size.limit", int_from(1), Some("2000"), "Partitions one DescribeTopicPartitions answer may hold.").accepted("a page holds at most 2000"),
     broker("num.network.threads", int_from(1), Some("3"), "Network threads in Kafka.").accepted(NO_THREADS),
     broker("num.io.threads", int_from(1), Some("8"), "Request threads in Kafka.").accepted(NO_THREADS),
     broker("background.threads", int_from(1), Some("10"), "Background threads in Kafka.").accepted(NO_THREADS),
