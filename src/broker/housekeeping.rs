@@ -19,6 +19,9 @@ use crate::broker::tiers::Tiers;
 /// How often logs are looked at: a sealed segment is durable and may be offloaded about this much later.
 const TURN: Duration = Duration::from_millis(500);
 
+/// How often directories of deleted logs are looked for: it lists the log directories.
+const PURGE_TURN: Duration = Duration::from_secs(5);
+
 /// Directories of deleted topics stay this long, as Kafka's `file.delete.delay.ms` default.
 const DELETED_DELAY_MS: i64 = 60_000;
 
@@ -35,6 +38,10 @@ pub fn start(
         chores.spawn(every(TURN, stop.clone(), {
             let (shared, storage) = (shared.clone(), storage.clone());
             move || turn(&shared, &storage)
+        })),
+        chores.spawn(every(PURGE_TURN, stop.clone(), {
+            let storage = storage.clone();
+            move || purge(&storage)
         })),
         chores.spawn(every(Duration::from_millis(logs.checkpoint_interval_ms), stop.clone(), {
             let (shared, storage) = (shared.clone(), storage.clone());
@@ -73,7 +80,10 @@ fn turn(shared: &Shared, storage: &Storage) {
             tracing::error!(log = %log.id(), dir = %log.dir().display(), %error, "housekeeping failed");
         }
     }
-    // On a full disk what was deleted goes at once.
+}
+
+/// Removes directories of deleted logs; on a full disk at once.
+fn purge(storage: &Storage) {
     let full = storage.dirs().iter().any(|dir| dir.noted_full());
     if let Err(error) = storage.purge_deleted(if full { 0 } else { DELETED_DELAY_MS }) {
         tracing::warn!(%error, "directories of deleted logs stay for now");
