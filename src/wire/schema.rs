@@ -1,5 +1,5 @@
-//! Request layouts of the control plane, field by field with the versions each is present in: what the guard walks.
-//! Not here: Produce, Fetch (their views check themselves) and responses. Its one invariant, tested against
+//! Request layouts, field by field with the versions each is present in: what the guard walks.
+//! Not here: responses. Its one invariant, tested against
 //! kafka-protocol for every advertised version: a layout consumes exactly the bytes that the codec does.
 
 use crate::wire::api_key::ApiKey;
@@ -102,10 +102,11 @@ const fn list(name: &'static str, of: &'static Kind) -> Field {
 
 const INT: Kind = Kind::Fixed(4);
 
-/// The body's fields, `None` for the two APIs whose views check themselves.
-pub fn body(api_key: ApiKey) -> Option<&'static [Field]> {
-    Some(match api_key {
-        ApiKey::Produce | ApiKey::Fetch => return None,
+/// The body's fields.
+pub fn body(api_key: ApiKey) -> &'static [Field] {
+    match api_key {
+        ApiKey::Produce => PRODUCE,
+        ApiKey::Fetch => FETCH,
         ApiKey::ListOffsets => LIST_OFFSETS,
         ApiKey::Metadata => METADATA,
         ApiKey::OffsetCommit => OFFSET_COMMIT,
@@ -130,8 +131,41 @@ pub fn body(api_key: ApiKey) -> Option<&'static [Field]> {
         ApiKey::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
         ApiKey::DescribeCluster => DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
-    })
+    }
 }
+
+const PRODUCE: &[Field] =
+    &[text("transactional_id").since(3), short("acks"), int("timeout_ms"), list("topics", &PRODUCE_TOPIC)];
+const PRODUCE_TOPIC: Kind = Kind::Struct(&[text("name"), list("partitions", &PRODUCE_PARTITION)]);
+const PRODUCE_PARTITION: Kind = Kind::Struct(&[int("index"), field("records", Kind::Blob)]);
+
+const FETCH: &[Field] = &[
+    int("replica_id").until(14),
+    int("max_wait_ms"),
+    int("min_bytes"),
+    int("max_bytes"),
+    byte("isolation_level"),
+    int("session_id").since(7),
+    int("session_epoch").since(7),
+    list("topics", &FETCH_TOPIC),
+    list("forgotten_topics_data", &FETCH_FORGOTTEN).since(7),
+    text("rack_id").since(11),
+];
+const FETCH_TOPIC: Kind = Kind::Struct(&[
+    text("topic").until(12),
+    uuid("topic_id").since(13),
+    list("partitions", &FETCH_PARTITION),
+]);
+const FETCH_PARTITION: Kind = Kind::Struct(&[
+    int("partition"),
+    int("current_leader_epoch").since(9),
+    long("fetch_offset"),
+    int("last_fetched_epoch").since(12),
+    long("log_start_offset").since(5),
+    int("partition_max_bytes"),
+]);
+const FETCH_FORGOTTEN: Kind =
+    Kind::Struct(&[text("topic").until(12), uuid("topic_id").since(13), list("partitions", &INT)]);
 
 const LIST_OFFSETS: &[Field] = &[
     int("replica_id"),
