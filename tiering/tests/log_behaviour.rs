@@ -1,5 +1,6 @@
 //! What a log does beyond bytes in, bytes out: rolls, times, tiers, state taken over, many readers at once.
 //! Byte-for-byte fidelity is `log_model.rs`, damage is `log_crash.rs`.
+#![allow(clippy::expect_used, clippy::disallowed_methods, reason = "a test says what it expects")]
 
 mod support;
 

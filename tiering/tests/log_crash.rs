@@ -1,5 +1,6 @@
 //! What a crash, a bad disk or a full one leaves of a log. Invariant under test (I20): after any of them the log is
 //! a prefix that holds every whole batch before the damage, and damage to fsynced bytes is never cut away silently.
+#![allow(clippy::expect_used, clippy::disallowed_methods, reason = "a test says what it expects")]
 
 mod support;
 

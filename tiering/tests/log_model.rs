@@ -1,5 +1,6 @@
 //! A log against a model of it: random appends, rolls, cuts and reopens, with everything readable compared each
 //! time. Files are real ones in a temporary directory. Not the crash tests (`log_crash.rs`).
+#![allow(clippy::expect_used, clippy::disallowed_methods, reason = "a test says what it expects")]
 
 mod support;
 

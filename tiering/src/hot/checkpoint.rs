@@ -167,11 +167,13 @@ fn uuid_of(text: &str) -> Option<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hot::file::{Files, OsFiles};
     use proptest::prelude::*;
 
     fn golden(path: &str) -> String {
         let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        std::fs::read_to_string(fixtures.join(path)).expect(path)
+        let bytes = OsFiles.read_all(&fixtures.join(path), TEXT_MAX).expect(path);
+        String::from_utf8(bytes).expect(path)
     }
 
     #[test]

@@ -498,7 +498,7 @@ impl Largest {
             let turn = self.turn.load(Ordering::Acquire);
             let pair = (self.timestamp.load(Ordering::Relaxed), Offset(self.offset.load(Ordering::Relaxed)));
             fence(Ordering::Acquire);
-            if turn % 2 == 0 && self.turn.load(Ordering::Relaxed) == turn {
+            if turn.is_multiple_of(2) && self.turn.load(Ordering::Relaxed) == turn {
                 return pair;
             }
             std::hint::spin_loop();

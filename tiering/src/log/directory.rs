@@ -360,7 +360,7 @@ mod tests {
         assert!(matches!(open(&root, "d", 1), Err(DirectoryError::OtherCluster { .. })));
         assert!(matches!(open(&root, "c", 2), Err(DirectoryError::OtherNode { .. })));
         assert_eq!(open(&root, "c", 1).expect("opens").identity().directory_id, id);
-        std::fs::write(root.join(META_PROPERTIES), "version=9").expect("writes");
+        OsFiles.write_atomic(&root.join(META_PROPERTIES), b"version=9").expect("writes");
         assert!(matches!(open(&root, "c", 1), Err(DirectoryError::Malformed { .. })));
     }
 

@@ -26,6 +26,9 @@ pub(super) struct Loaded {
     pub epochs: Vec<(LeaderEpoch, Offset)>,
 }
 
+/// Offset index and time index.
+type IndexFiles = (Arc<dyn File>, Arc<dyn File>);
+
 /// Loads one log's segments.
 pub(super) struct Loader<'a> {
     open: &'a OpenLog,
@@ -172,7 +175,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn index_files(&self, base: Offset) -> io::Result<Option<(Arc<dyn File>, Arc<dyn File>)>> {
+    fn index_files(&self, base: Offset) -> io::Result<Option<IndexFiles>> {
         let open = |kind| match self.open.files.open(&self.path(base, kind), OpenMode::Read) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

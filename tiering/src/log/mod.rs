@@ -1,4 +1,5 @@
 //! One log over its tiers: open, append, read, cut, and the directory that holds many of them.
+//! It offloads nothing and decides no retention: `offload/`, `retention.rs` and `gc.rs` do, over this.
 
 pub mod append;
 pub mod directory;
@@ -8,6 +9,7 @@ pub mod open;
 pub mod producers;
 pub mod read;
 pub mod recode;
+mod recover;
 pub mod sealed;
 pub mod time;
 pub mod truncate;

@@ -1,24 +1,13 @@
-//! Opening a log: segments found and checked, the torn tail of a crash cut, indexes, epochs and producers rebuilt.
-//! Invariant: no whole, valid batch is lost, and a lie below the recovery point is an error, not a cut (I20).
+//! What a log is opened with, what opening had to do, and why it could not. The work is in `recover.rs` (the log)
+//! and `load.rs` (its segments).
 
 use crate::clock::Clock;
 use crate::config::{LogConfig, LogId};
-use crate::epoch::{LeaderEpoch, Lineage};
-use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, parse_file_name};
 use crate::hot::file::Files;
-use crate::hot::segment::{Segment, SegmentError};
-use crate::hot::segments::Segments;
-use crate::log::load::{Loaded, Loader};
-use crate::log::producers::{rebuild, remove_snapshot, snapshots};
-use crate::log::unified::{Chores, Log, Writer};
 use crate::offsets::Offset;
-use crate::producer::state::ProducerTable;
-use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// What a log is opened with.
 #[derive(Debug, Clone)]
@@ -93,119 +82,10 @@ pub enum OpenError {
     },
 }
 
-/// Largest `leader-epoch-checkpoint` that is read.
-const LINEAGE_MAX: u64 = 16 << 20;
-
 impl OpenError {
     pub(super) fn storage(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> OpenError {
         move |source| OpenError::Storage { what: what.to_string(), source }
     }
-}
-
-impl Log {
-    /// Opens the log in `open.dir`, recovering what a crash left.
-    pub fn open(open: OpenLog) -> Result<(Arc<Log>, Recovered), OpenError> {
-        let dir = open.dir.display();
-        open.files.create_dir_all(&open.dir).map_err(OpenError::storage(format!("create {dir}")))?;
-        let bases = tidy(&*open.files, &open.dir)?;
-        let loader = Loader::new(&open);
-        let Loaded { segments, mut recovered, epochs } = loader.load(&bases)?;
-        let segments = if keeps(&open, &segments) {
-            segments
-        } else {
-            recovered.restarted_at_remote_end =
-                open.committed_remote_end.is_some_and(|end| end > Offset::ZERO);
-            vec![start_empty(&open, &segments)?]
-        };
-        let segments = Segments::new(segments.into_iter().map(Arc::new).collect());
-        let (start, end) = (segments.start(), segments.end());
-        let tiered = open.committed_remote_end.is_some();
-        let log_start = if tiered { open.log_start.min(end) } else { open.log_start.max(start).min(end) };
-        let now_ms = open.clock.now_ms();
-        let producers = producers(&open, &segments, now_ms)?;
-        let (lineage, saved_lineage) = lineage(&open, &segments, epochs, log_start)?;
-        let recovery_point = if open.clean_shutdown { end } else { open.recovery_point.min(end) };
-        let log = Arc::new(Log {
-            id: open.id,
-            dir: open.dir,
-            files: open.files,
-            clock: open.clock,
-            config: ArcSwap::from_pointee(open.config),
-            segments: ArcSwap::from_pointee(segments),
-            log_start: AtomicI64::new(log_start.0),
-            lineage: ArcSwap::from_pointee(lineage),
-            tier: ArcSwapOption::empty(),
-            recovery_point: AtomicI64::new(recovery_point.0),
-            undecided: AtomicI64::new(i64::MAX),
-            offline: OnceLock::new(),
-            closed: AtomicBool::new(false),
-            writer: Mutex::new(Writer { producers, snapshots: Vec::new() }),
-            chores: Mutex::new(Chores { trash: Vec::new(), saved_lineage: saved_lineage.map(Arc::new) }),
-        });
-        log.note_undecided(&log.writer.lock().producers);
-        Ok((log, recovered))
-    }
-}
-
-/// Removes what a crash left half done, and files that belong to no segment. Answers the segments' bases, rising.
-fn tidy(files: &dyn Files, dir: &Path) -> Result<Vec<Offset>, OpenError> {
-    let shown = dir.display();
-    let names = files.list(dir).map_err(OpenError::storage(format!("list {shown}")))?;
-    let remove = |name: &str| {
-        files.remove(&dir.join(name)).map_err(OpenError::storage(format!("remove {shown}/{name}")))
-    };
-    if let Some(name) = names.iter().find(|name| name.ends_with(".swap")) {
-        let what = format!("{shown}/{name} is an unfinished compaction; let the broker that began it end it");
-        return Err(OpenError::Inconsistent { what });
-    }
-    for name in &names {
-        if name.ends_with(DELETED) || name.ends_with(".cleaned") || name.ends_with(".tmp") {
-            remove(name)?;
-        }
-    }
-    let parsed: Vec<(Offset, Kind, &String)> = names
-        .iter()
-        .filter_map(|name| parse_file_name(name).map(|(base, kind)| (base, kind, name)))
-        .collect();
-    let bases: Vec<Offset> =
-        parsed.iter().filter(|(_, kind, _)| *kind == Kind::Log).map(|(base, _, _)| *base).collect();
-    for (base, kind, name) in &parsed {
-        let index = matches!(kind, Kind::OffsetIndex | Kind::TimeIndex | Kind::TxnIndex);
-        if index && bases.binary_search(base).is_err() {
-            remove(name)?;
-        }
-    }
-    Ok(bases)
-}
-
-/// Whether the local segments go on: D4 for a tiered log, Kafka's rule (start beyond the end) for any other.
-fn keeps(open: &OpenLog, segments: &[Segment]) -> bool {
-    let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return false };
-    match open.committed_remote_end {
-        Some(remote) => first.base() <= remote && remote <= last.next(),
-        None => open.log_start <= last.next(),
-    }
-}
-
-/// A fresh segment where the log goes on; what lies there is removed, newest first.
-fn start_empty(open: &OpenLog, stale: &[Segment]) -> Result<Segment, OpenError> {
-    let at = open.committed_remote_end.unwrap_or(Offset::ZERO).max(open.log_start);
-    let shown = open.dir.display();
-    if let (Some(first), Some(last)) = (stale.first(), stale.last()) {
-        tracing::warn!(log = %open.id, from = %first.base(), to = %last.next(), %at, "local log is dropped");
-    }
-    let failed = || OpenError::storage(format!("start {shown} at {at}"));
-    for snapshot in snapshots(&*open.files, &open.dir).map_err(failed())? {
-        remove_snapshot(&*open.files, &open.dir, snapshot).map_err(failed())?;
-    }
-    for segment in stale.iter().rev() {
-        for kind in [Kind::Log, Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex] {
-            remove_if_there(&*open.files, &segment.path(kind)).map_err(failed())?;
-        }
-    }
-    let segment = Segment::create(&open.files, &open.dir, at).map_err(failed())?;
-    open.files.sync_dir(&open.dir).map_err(failed())?;
-    Ok(segment)
 }
 
 /// Removes a file that may be gone already.
@@ -214,62 +94,4 @@ pub(super) fn remove_if_there(files: &dyn Files, path: &Path) -> io::Result<()> 
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn producers(open: &OpenLog, segments: &Segments, now_ms: i64) -> Result<ProducerTable, OpenError> {
-    let shown = open.dir.display();
-    let failed = |error: SegmentError| OpenError::Storage {
-        what: format!("rebuild producers of {shown}"),
-        source: io::Error::other(error),
-    };
-    let end = segments.end();
-    for above in snapshots(&*open.files, &open.dir).map_err(|error| failed(error.into()))? {
-        if above > end {
-            remove_snapshot(&*open.files, &open.dir, above).map_err(|error| failed(error.into()))?;
-        }
-    }
-    let mut table = rebuild(&*open.files, &open.dir, segments, end, now_ms).map_err(failed)?;
-    table.expire(now_ms, open.config.producer_expiration_ms);
-    Ok(table)
-}
-
-/// The lineage, and the one that lies on disk if it is the same. `epochs` are those of the batches that were read.
-fn lineage(
-    open: &OpenLog,
-    segments: &Segments,
-    epochs: Vec<(LeaderEpoch, Offset)>,
-    log_start: Offset,
-) -> Result<(Lineage, Option<Lineage>), OpenError> {
-    let path = open.dir.join(LEADER_EPOCH_CHECKPOINT);
-    let shown = path.display();
-    let saved = match open.files.read_all(&path, LINEAGE_MAX) {
-        Ok(bytes) => String::from_utf8(bytes).ok().and_then(|text| Lineage::from_checkpoint(&text).ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(OpenError::storage(format!("read {shown}"))(error)),
-    };
-    let (mut lineage, epochs) = match &saved {
-        Some(saved) => (saved.clone(), epochs),
-        None => (
-            Lineage::default(),
-            all_epochs(segments).map_err(OpenError::storage(format!("scan for {shown}")))?,
-        ),
-    };
-    lineage.truncate_from(segments.end());
-    for (epoch, start) in epochs {
-        if lineage.latest().is_none_or(|(known, _)| known < epoch) {
-            lineage.assign(epoch, start);
-        }
-    }
-    lineage.truncate_before(log_start);
-    let saved = saved.filter(|saved| *saved == lineage);
-    Ok((lineage, saved))
-}
-
-/// Where each epoch begins, from every header of the log: when the checkpoint is missing or damaged.
-fn all_epochs(segments: &Segments) -> io::Result<Vec<(LeaderEpoch, Offset)>> {
-    let mut epochs = Vec::new();
-    for segment in segments.all() {
-        crate::log::load::epochs_of(segment, &mut epochs)?;
-    }
-    Ok(epochs)
 }
