@@ -84,7 +84,7 @@ fn whole_before(stored: &[Stored], position: u64) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_cut_anywhere_keeps_every_whole_batch(count in 1..60_usize, part in 0.0..1.0_f64, settle in any::<bool>()) {

@@ -117,11 +117,11 @@ impl Opened {
 }
 
 impl Segment {
-    /// Makes the file of a new segment, which must not exist.
-    pub fn create(files: &Arc<dyn Files>, dir: &Path, base: Offset) -> io::Result<Segment> {
+    /// Makes the file of a new segment, which must not exist. Its first batch will be at `next` or above.
+    pub fn create(files: &Arc<dyn Files>, dir: &Path, base: Offset, next: Offset) -> io::Result<Segment> {
         let path = dir.join(file_name(base, Kind::Log));
         let file = files.open(&path, OpenMode::CreateNew)?;
-        Ok(Self::opened(files, dir, base, file, Opened::empty(base)))
+        Ok(Self::opened(files, dir, base, file, Opened { next, ..Opened::empty(base) }))
     }
 
     /// A segment whose file was checked.

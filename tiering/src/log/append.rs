@@ -195,8 +195,11 @@ impl Log {
     ) -> Result<(), AppendError> {
         let header = &ready.header;
         if must_roll(&active, header, how.now_ms, config) {
+            // A gap in what a follower copies lies inside the new segment, unless no index entry reaches across.
+            let end = active.next();
+            let near = header.last_offset() - end <= i64::from(i32::MAX);
             active = self
-                .roll_writer(writer, header.base_offset)
+                .roll_writer(writer, if near { end } else { header.base_offset })
                 .map_err(|error| self.refuse("create a segment", error))?;
         }
         if let Err(error) = active.write(batch) {
@@ -224,7 +227,7 @@ impl Log {
     /// Seals the active segment and starts a new one at `base`, its end or above it. No fsync, no snapshot file:
     /// housekeeping writes what is due.
     pub(super) fn roll_writer(&self, writer: &mut Writer, base: Offset) -> io::Result<Arc<Segment>> {
-        let segment = Arc::new(Segment::create(&self.files, &self.dir, base)?);
+        let segment = Arc::new(Segment::create(&self.files, &self.dir, base, base)?);
         writer.snapshots.push(Snapshot::of(&writer.producers, base));
         self.segments.rcu(|now| Arc::new(now.with(segment.clone())));
         Ok(segment)

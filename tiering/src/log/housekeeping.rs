@@ -96,6 +96,8 @@ impl Log {
             self.files.sync_dir(&self.dir)?;
             self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         }
+        // It may have changed without an append: by recovery, or by a new log start.
+        self.save_lineage(chores)?;
         Ok(end)
     }
 

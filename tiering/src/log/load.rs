@@ -207,7 +207,9 @@ impl<'a> Loader<'a> {
             return Err(OpenError::Inconsistent { what });
         }
         let Some(fault) = fault else {
-            let hole = next.is_some_and(|next| opened.next < next) && self.was_never_sealed(base);
+            // A jump no index entry reaches across is a follower's, copying a compacted log.
+            let missing = next.map_or(0, |next| next - opened.next);
+            let hole = (1..=i64::from(i32::MAX)).contains(&missing) && self.was_never_sealed(base);
             return if hole { self.lost_end(&shown, opened) } else { Ok((opened, false)) };
         };
         self.judge(file, &shown, &opened, &fault)?;

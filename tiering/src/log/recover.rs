@@ -8,7 +8,7 @@ use crate::hot::segment::{Segment, SegmentError};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
 use crate::log::open::{OpenError, OpenLog, Recovered, remove_if_there};
-use crate::log::producers::{rebuild, remove_snapshot, snapshots};
+use crate::log::producers::{Snapshot, rebuild, remove_snapshot, snapshots};
 use crate::log::unified::{Chores, Log, Writer};
 use crate::offsets::Offset;
 use crate::producer::state::ProducerTable;
@@ -35,7 +35,7 @@ impl Log {
         } else {
             recovered.restarted_at_remote_end =
                 open.committed_remote_end.is_some_and(|end| end > Offset::ZERO);
-            vec![start_empty(&open, &segments)?]
+            vec![start_empty(&open, segments)?]
         };
         let segments = Segments::new(segments.into_iter().map(Arc::new).collect());
         let (start, end) = (segments.start(), segments.end());
@@ -108,22 +108,32 @@ fn keeps(open: &OpenLog, segments: &[Segment]) -> bool {
 }
 
 /// A fresh segment where the log goes on; what lies there is removed, newest first.
-fn start_empty(open: &OpenLog, stale: &[Segment]) -> Result<Segment, OpenError> {
+fn start_empty(open: &OpenLog, stale: Vec<Segment>) -> Result<Segment, OpenError> {
     let at = open.committed_remote_end.unwrap_or(Offset::ZERO).max(open.log_start);
-    let shown = open.dir.display();
-    if let (Some(first), Some(last)) = (stale.first(), stale.last()) {
-        tracing::warn!(log = %open.id, from = %first.base(), to = %last.next(), %at, "local log is dropped");
-    }
-    let failed = || OpenError::storage(format!("start {shown} at {at}"));
-    for snapshot in snapshots(&*open.files, &open.dir).map_err(failed())? {
-        remove_snapshot(&*open.files, &open.dir, snapshot).map_err(failed())?;
-    }
-    for segment in stale.iter().rev() {
-        for kind in [Kind::Log, Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex] {
-            remove_if_there(&*open.files, &segment.path(kind)).map_err(failed())?;
+    let failed = || OpenError::storage(format!("start {} at {at}", open.dir.display()));
+    let mut keep = None;
+    if !stale.is_empty() {
+        let stale = Segments::new(stale.into_iter().map(Arc::new).collect());
+        let (from, to) = (stale.start(), stale.end());
+        tracing::warn!(log = %open.id, %from, %to, %at, "local log is dropped");
+        if open.committed_remote_end.is_none() {
+            // Its records expired; who wrote them is still known. The bucket would tell us better.
+            let known = producers(open, &stale, open.clock.now_ms())?;
+            Snapshot::of(&known, at).write(&*open.files, &open.dir).map_err(failed())?;
+            keep = Some(at);
+        }
+        for segment in stale.all().iter().rev() {
+            for kind in [Kind::Log, Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex] {
+                remove_if_there(&*open.files, &segment.path(kind)).map_err(failed())?;
+            }
         }
     }
-    let segment = Segment::create(&open.files, &open.dir, at).map_err(failed())?;
+    for snapshot in snapshots(&*open.files, &open.dir).map_err(failed())? {
+        if keep != Some(snapshot) {
+            remove_snapshot(&*open.files, &open.dir, snapshot).map_err(failed())?;
+        }
+    }
+    let segment = Segment::create(&open.files, &open.dir, at, at).map_err(failed())?;
     open.files.sync_dir(&open.dir).map_err(failed())?;
     Ok(segment)
 }

@@ -62,7 +62,11 @@ impl Log {
         let mut chores = self.chores.lock();
         let mut writer = self.writer.lock();
         self.check_floor(at, self.log_start())?;
-        self.start_over(&mut chores, &mut writer, at).map_err(|error| self.broken(&error.into()))
+        let result = snapshots(&*self.files, &self.dir).and_then(|known| {
+            known.into_iter().try_for_each(|known| remove_snapshot(&*self.files, &self.dir, known))?;
+            self.start_over(&mut chores, &mut writer, at)
+        });
+        result.map_err(|error| self.broken(&error.into()))
     }
 
     /// Takes over lineage and producer window (`.producers` bytes) from the bucket, after the log started empty at
@@ -115,15 +119,26 @@ impl Log {
 
     /// Readers lose sight of the segments first; those that hold one go on reading it.
     fn drop_front(&self, chores: &mut Chores, below: Offset) -> Result<(), CutError> {
-        let (gone, _) = self.segments.load().split_front(below);
+        let segments = self.segments.load_full();
+        let (gone, kept) = segments.split_front(below);
         if gone.is_empty() {
             return Ok(());
         }
-        // What the segments told about producers has to outlive them.
-        self.write_snapshots().map_err(|error| self.broken(&error.into()))?;
+        self.keep_producers(&segments, kept.start()).map_err(|error| self.broken(&error))?;
         // A core may seal a segment meanwhile, so the list is taken as it is then.
         self.segments.rcu(|now| Arc::new(now.split_front(below).1));
         self.discard(chores, &gone).map_err(|error| self.broken(&error.into()))
+    }
+
+    /// What the segments below `start` told about producers has to outlive them.
+    fn keep_producers(&self, segments: &Segments, start: Offset) -> Result<(), SegmentError> {
+        self.write_snapshots()?;
+        if snapshots(&*self.files, &self.dir)?.contains(&start) {
+            return Ok(());
+        }
+        // The snapshot of that border was still in memory when a crash came.
+        let producers = rebuild(&*self.files, &self.dir, segments, start, self.clock.now_ms())?;
+        Ok(Snapshot::of(&producers, start).write(&*self.files, &self.dir)?)
     }
 
     fn truncate_locked(
@@ -134,8 +149,9 @@ impl Log {
         to: Offset,
     ) -> Result<(), SegmentError> {
         let (at, cut) = find_cut(segments, to)?;
+        let cut_at = cut.map_or(segments.all()[at].base(), |(_, base)| base).min(to);
         // The log start may lie inside the batch that goes; it never falls (I7).
-        let end = cut.map_or(segments.all()[at].base(), |(_, end)| end).max(self.log_start()).min(to);
+        let end = cut_at.max(self.log_start());
         self.forget_above(writer, end)?;
         let mut kept = segments.all()[..at].to_vec();
         // Newest first, so that a crash in between leaves a log without a hole.
@@ -145,30 +161,29 @@ impl Log {
         if keep == 0 {
             // What stood below the local start is in the snapshot there.
             let producers = rebuild(&*self.files, &self.dir, segments, end, self.clock.now_ms())?;
+            Snapshot::of(&producers, end).write(&*self.files, &self.dir)?;
             self.start_over(chores, writer, end)?;
-            self.adopt(writer, producers, end);
+            self.note_undecided(&producers);
+            writer.producers = producers;
             return Ok(());
         }
         self.discard(chores, &dropped)?;
         if let Some((position, _)) = cut {
             kept.push(Arc::new(self.shortened(&segments.all()[at], position)?));
         }
-        kept.push(Arc::new(Segment::create(&self.files, &self.dir, end)?));
+        // Its base closes up to what is kept, so that a crash does not take the difference for a loss.
+        kept.push(Arc::new(Segment::create(&self.files, &self.dir, cut_at, end)?));
         self.segments.store(Arc::new(Segments::new(kept)));
         self.files.sync_dir(&self.dir)?;
         self.change_lineage(|lineage| lineage.truncate_from(end));
         self.save_lineage(chores)?;
         let now = self.segments.load_full();
         let producers = rebuild(&*self.files, &self.dir, &now, end, self.clock.now_ms())?;
-        self.adopt(writer, producers, end);
-        self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
-        Ok(())
-    }
-
-    fn adopt(&self, writer: &mut Writer, producers: ProducerTable, end: Offset) {
         self.note_undecided(&producers);
         writer.snapshots.push(Snapshot::of(&producers, end));
         writer.producers = producers;
+        self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
+        Ok(())
     }
 
     /// The segment without the bytes from `position` on; sealed from now on, its indexes made anew.
@@ -196,14 +211,12 @@ impl Log {
         Ok(())
     }
 
+    /// Every segment goes, newest first; a fresh one begins at `at`. Snapshots are the caller's to settle.
     fn start_over(&self, chores: &mut Chores, writer: &mut Writer, at: Offset) -> io::Result<()> {
-        for snapshot in snapshots(&*self.files, &self.dir)? {
-            remove_snapshot(&*self.files, &self.dir, snapshot)?;
-        }
         let mut dropped = self.segments.load().all().to_vec();
         dropped.reverse();
         self.discard(chores, &dropped)?;
-        let fresh = Arc::new(Segment::create(&self.files, &self.dir, at)?);
+        let fresh = Arc::new(Segment::create(&self.files, &self.dir, at, at)?);
         self.segments.store(Arc::new(Segments::new(vec![fresh])));
         self.files.sync_dir(&self.dir)?;
         *writer = Writer::default();
