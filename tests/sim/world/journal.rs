@@ -6,8 +6,15 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Shared by every door of one run.
-#[derive(Debug, Clone, Default)]
-pub struct Journal(Arc<Mutex<Pages>>);
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Desk>);
+
+#[derive(Debug)]
+struct Desk {
+    pages: Mutex<Pages>,
+    /// `SIM_WATCH=1`: every line also goes to standard error as it is written.
+    watched: bool,
+}
 
 #[derive(Debug, Default)]
 struct Pages {
@@ -15,11 +22,22 @@ struct Pages {
     faults: BTreeMap<&'static str, u64>,
 }
 
+impl Default for Journal {
+    fn default() -> Self {
+        let watched = std::env::var_os("SIM_WATCH").is_some();
+        Self(Arc::new(Desk { pages: Mutex::default(), watched }))
+    }
+}
+
 impl Journal {
     /// Writes down a call: which door, what was asked, what came of it.
     pub fn note(&self, door: &str, call: impl Display) {
         let elapsed_us = turmoil::sim_elapsed().unwrap_or_default().as_micros();
-        self.pages().lines.push(format!("{elapsed_us} {door} {call}"));
+        let line = format!("{elapsed_us} {door} {call}");
+        if self.0.watched {
+            eprintln!("{line}");
+        }
+        self.pages().lines.push(line);
     }
 
     /// Writes down a fault the world injected.
@@ -39,6 +57,6 @@ impl Journal {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().expect("no door panics while it writes")
+        self.0.pages.lock().expect("no door panics while it writes")
     }
 }

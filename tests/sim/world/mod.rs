@@ -7,3 +7,4 @@ pub mod clock;
 pub mod disk;
 pub mod journal;
 pub mod network;
+pub mod shadow;
