@@ -2,7 +2,6 @@
 //! It is the door to prometheus-client and knows no metric of ours. Invariant: a family is written once, whole.
 
 use std::fmt;
-use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -91,47 +90,24 @@ impl From<bool> for Value {
     }
 }
 
-/// Something that has families to tell at each scrape.
-pub trait Tell: Send + Sync + 'static {
-    /// The families now.
-    fn families(&self) -> Vec<Family>;
-}
-
-/// The whole page.
-pub struct Page {
-    registry: Registry,
-}
-
-impl Page {
-    /// A page that asks `teller` at each scrape.
-    pub fn new(teller: Arc<dyn Tell>) -> Page {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Asked(teller)));
-        Page { registry }
-    }
-
-    /// The text of one scrape.
-    pub fn text(&self) -> String {
-        let mut page = String::with_capacity(16 * 1024);
-        match text::encode(&mut page, &self.registry) {
-            Ok(()) => page,
-            // cannot fail: writing into a String does not.
-            Err(fmt::Error) => unreachable!("a String takes every text"),
-        }
+/// The text of one scrape.
+pub fn page(families: Vec<Family>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Told(families)));
+    let mut page = String::with_capacity(16 * 1024);
+    match text::encode(&mut page, &registry) {
+        Ok(()) => page,
+        // cannot fail: writing into a String does not.
+        Err(fmt::Error) => unreachable!("a String takes every text"),
     }
 }
 
-struct Asked(Arc<dyn Tell>);
+#[derive(Debug)]
+struct Told(Vec<Family>);
 
-impl fmt::Debug for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asked")
-    }
-}
-
-impl Collector for Asked {
+impl Collector for Told {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for family in self.0.families().iter().filter(|family| !family.series.is_empty()) {
+        for family in self.0.iter().filter(|family| !family.series.is_empty()) {
             let kind = if family.counter { MetricType::Counter } else { MetricType::Gauge };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.series {
@@ -164,22 +140,15 @@ fn write_value(metric: &mut MetricEncoder<'_>, counter: bool, value: f64) -> Res
 mod tests {
     use super::*;
 
-    struct Two;
-
-    impl Tell for Two {
-        fn families(&self) -> Vec<Family> {
-            let topic = |name: &str| vec![("topic", name.to_owned())];
-            vec![
-                Family::counter("kafka_server_brokertopicmetrics_bytesin", "Bytes produced")
-                    .all([(topic("a"), 7u64), (topic("b\"\\\n"), 1 << 40)]),
-                Family::gauge("kafka_server_replicamanager_leadercount", "Partitions led").of(3usize),
-                Family::gauge("firn_nothing", "A family without series stays away"),
-            ]
-        }
-    }
-
     #[test]
     fn families_are_written_in_openmetrics() {
+        let topic = |name: &str| vec![("topic", name.to_owned())];
+        let families = vec![
+            Family::counter("kafka_server_brokertopicmetrics_bytesin", "Bytes produced")
+                .all([(topic("a"), 7u64), (topic("b\"\\\n"), 1 << 40)]),
+            Family::gauge("kafka_server_replicamanager_leadercount", "Partitions led").of(3usize),
+            Family::gauge("firn_nothing", "A family without series stays away"),
+        ];
         let expected = "\
 # HELP kafka_server_brokertopicmetrics_bytesin Bytes produced
 # TYPE kafka_server_brokertopicmetrics_bytesin counter
@@ -190,6 +159,6 @@ kafka_server_brokertopicmetrics_bytesin_total{topic=\"b\\\"\\\\\\n\"} 1099511627
 kafka_server_replicamanager_leadercount 3.0
 # EOF
 ";
-        assert_eq!(Page::new(Arc::new(Two)).text(), expected);
+        assert_eq!(page(families), expected);
     }
 }

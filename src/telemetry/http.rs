@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::broker::HttpListener;
-use crate::telemetry::exposition::{CONTENT_TYPE, Page};
+use crate::telemetry::exposition::{CONTENT_TYPE, page};
 use crate::telemetry::gather;
 use crate::telemetry::metrics::Seen;
 use crate::transport::net::{ListenOptions, Listener, Net, Stream};
@@ -121,10 +121,11 @@ impl axum::serve::Listener for Socket {
 }
 
 fn metrics_router(seen: Arc<Seen>) -> Router {
-    let page = Arc::new(Page::new(seen));
-    let scrape =
-        |State(page): State<Arc<Page>>| async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.text()) };
-    Router::new().route("/metrics", get(scrape)).with_state(page)
+    Router::new().route("/metrics", get(scrape)).with_state(seen)
+}
+
+async fn scrape(State(seen): State<Arc<Seen>>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], page(seen.families().await)).into_response()
 }
 
 fn admin_router(seen: Arc<Seen>) -> Router {

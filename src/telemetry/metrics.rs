@@ -1,6 +1,6 @@
-//! The metrics of a broker that need no bucket, by the names Kafka's dashboards use (Strimzi's spelling), those of
-//! kafka_exporter, and ours. It reads plain counters at each scrape and keeps none. Labels come from topic names only,
-//! so the number of series is bounded by what is held; `firn.metrics.partition.level=off` leaves partitions out.
+//! The metrics of a broker that need neither bucket nor groups, by the names Kafka's dashboards use (Strimzi's
+//! spelling), those of kafka_exporter, and ours. It reads plain counters at each scrape and keeps none. The number of
+//! series is bounded by what is held; `firn.metrics.partition.level=off` leaves partitions out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use firnline_controller::image::metadata::MetadataImage;
 use crate::api::context::Shared;
 use crate::broker::tiers::Tiers;
 use crate::partition::replica::PartitionHandle;
-use crate::telemetry::exposition::{Family, Labels, Tell};
+use crate::telemetry::exposition::{Family, Labels};
 use crate::telemetry::labels::{partition, topic};
-use crate::telemetry::{process, tier_metrics};
+use crate::telemetry::{group_metrics, process, tier_metrics};
 use crate::wire::api_key::TABLE;
 
 /// What a scrape looks at.
@@ -23,8 +23,9 @@ pub struct Seen {
     pub tiers: Option<Arc<Tiers>>,
 }
 
-impl Tell for Seen {
-    fn families(&self) -> Vec<Family> {
+impl Seen {
+    /// All families now.
+    pub async fn families(&self) -> Vec<Family> {
         let (image, hosted) = (self.shared.controller.image(), self.shared.hosted.all());
         let mut families = traffic(&hosted);
         families.extend(replicas(&image, &hosted, self.shared.config.node_id));
@@ -35,6 +36,7 @@ impl Tell for Seen {
         if self.shared.config.settings.text("firn.metrics.partition.level") != Some("off") {
             families.extend(partitions(&hosted));
             families.extend(exporter(&image, &hosted));
+            families.extend(group_metrics::families(&self.shared).await);
         }
         if let Some(tiers) = &self.tiers {
             families.extend(tier_metrics::families(tiers, &hosted));

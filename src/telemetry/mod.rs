@@ -4,6 +4,7 @@
 pub mod backlog;
 pub mod exposition;
 pub mod gather;
+pub mod group_metrics;
 pub mod http;
 mod labels;
 pub mod metrics;

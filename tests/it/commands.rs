@@ -8,6 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use firnline::client::http;
 use firnline::telemetry::tier_status::TierStatus;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use tokio::net::TcpStream;
 
 use crate::harness::records::bulk;
@@ -147,6 +152,26 @@ async fn a_dev_broker_moves_what_is_written_to_its_bucket() {
     assert_eq!(Dev::start(dir.path(), FREE).stop(), Some(0));
 }
 
+/// Commits offset 5 for a group without members, once its coordinator is there.
+async fn commit(client: &mut WireClient<TcpStream>) {
+    let key = StrBytes::from_static_str("readers");
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(5);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("hello")))
+        .with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(GroupId(key.clone()))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    until("the coordinator takes a commit", async || {
+        let find = FindCoordinatorRequest::default().with_key(key.clone());
+        client.call(3, &find).await.expect("FindCoordinator");
+        let answer = client.call(8, &commit).await.expect("OffsetCommit");
+        answer.topics[0].partitions[0].error_code == 0
+    })
+    .await;
+}
+
 /// Health and metrics, by the names that dashboards ask for.
 async fn seen_from_outside(dev: &Dev, client: &mut WireClient<TcpStream>) {
     assert_eq!(dev.get(&dev.admin, "/health/live").await, "alive\n");
@@ -161,6 +186,7 @@ async fn seen_from_outside(dev: &Dev, client: &mut WireClient<TcpStream>) {
             .is_some_and(|bytes| !bytes.is_empty())
     })
     .await;
+    commit(client).await;
     let page = dev.get(&dev.metrics, "/metrics").await;
     let value = |series: &str| {
         let line =
@@ -171,12 +197,20 @@ async fn seen_from_outside(dev: &Dev, client: &mut WireClient<TcpStream>) {
     assert_eq!(value("kafka_server_brokertopicmetrics_messagesin_total{topic=\"hello\"}"), 12.0);
     assert!(value("kafka_server_brokertopicmetrics_bytesin_total{topic=\"hello\"}") > 12.0 * 400.0 * 1024.0);
     assert!(value("kafka_server_brokertopicmetrics_bytesout_total{topic=\"hello\"}") > 0.0);
-    assert_eq!(value("kafka_server_replicamanager_leadercount"), 1.0);
+    // One of ours and the four of __consumer_offsets.
+    assert_eq!(value("kafka_server_replicamanager_leadercount"), 5.0);
     assert_eq!(value("kafka_controller_kafkacontroller_activecontrollercount"), 1.0);
     assert_eq!(value("kafka_topic_partition_current_offset{topic=\"hello\",partition=\"0\"}"), 12.0);
     assert!(value("kafka_server_brokertopicmetrics_remotecopybytes_total") > 4.0 * 400.0 * 1024.0);
     assert!(value("firn_fetch_bytes_total{path=\"cold\"}") > 0.0);
     assert!(value("firn_bucket_requests_total{op=\"put\"}") >= 4.0);
+    assert_eq!(
+        value(
+            "kafka_consumergroup_current_offset{consumergroup=\"readers\",topic=\"hello\",partition=\"0\"}"
+        ),
+        5.0
+    );
+    assert_eq!(value("kafka_consumergroup_lag_sum{consumergroup=\"readers\",topic=\"hello\"}"), 7.0);
     value("firn_cross_core_wakes_total");
     value("firn_cache_misses_total");
     value("process_open_fds");

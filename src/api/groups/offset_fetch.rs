@@ -31,11 +31,14 @@ struct Ask {
     topics: Option<Vec<(TopicName, Vec<i32>)>>,
 }
 
+/// A partition and its offset, if it has one.
+type Committed = (i32, Option<OffsetValue>);
+
 /// One group's answer: a code, and each asked partition's offset.
 struct Told {
     group: GroupId,
     code: ErrorCode,
-    topics: Vec<(TopicName, Vec<(i32, Option<OffsetValue>)>)>,
+    topics: Vec<(TopicName, Vec<Committed>)>,
 }
 
 /// Handles one OffsetFetch request. There are no open transactions yet, so every offset is stable.

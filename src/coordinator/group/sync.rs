@@ -71,7 +71,7 @@ impl ClassicGroup {
     /// A member asks for its part; the leader brings everybody's. Followers wait for it.
     pub fn sync(&mut self, now: Now, sync: Sync, waiter: Waiter, effects: &mut Effects) {
         let id = sync.claim.member.clone();
-        let checked = self.check_sync(&sync).and_then(|()| match self.state {
+        let checked = self.check_sync(&sync).and(match self.state {
             State::PreparingRebalance => Err(GroupError::RebalanceInProgress),
             state => Ok(state),
         });

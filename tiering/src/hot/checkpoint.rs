@@ -165,6 +165,7 @@ fn uuid_of(text: &str) -> Option<Uuid> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test reads its fixtures itself")]
 mod tests {
     use super::*;
     use crate::hot::file::{Files, OsFiles};

@@ -333,6 +333,7 @@ fn take_marker(files: &dyn Files, root: &Path) -> Result<Option<CleanShutdown>, 
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test reads its fixtures itself")]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
