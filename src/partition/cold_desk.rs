@@ -184,3 +184,31 @@ fn evict_oldest(entries: &mut BTreeMap<Question, Entry>) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(offset: i64) -> Question {
+        (WaitKey { topic: 1, partition: 0 }, Offset(offset))
+    }
+
+    fn entry(asked: u64, bytes: Option<usize>) -> Entry {
+        Entry { asked, outcome: bytes.map(|bytes| Ok(Bytes::from(vec![0; bytes]))) }
+    }
+
+    #[test]
+    fn the_answer_nobody_asked_for_longest_goes_first_and_what_is_under_way_never() {
+        let mut entries = BTreeMap::from([
+            (question(0), entry(1, None)),
+            (question(1), entry(7, Some(10))),
+            (question(2), entry(3, Some(20))),
+        ]);
+        assert_eq!(held_bytes(&entries), 30);
+        assert!(evict_oldest(&mut entries));
+        assert!(!entries.contains_key(&question(2)), "asked for at 3, before 7");
+        assert!(evict_oldest(&mut entries));
+        assert!(!evict_oldest(&mut entries), "what is being read stays");
+        assert_eq!((entries.len(), held_bytes(&entries)), (1, 0));
+    }
+}

@@ -452,7 +452,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_flood_behind_a_waiting_request_is_not_read() {
         let local = LocalSet::new();
         local

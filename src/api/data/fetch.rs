@@ -294,3 +294,28 @@ fn whole_batches(bytes: Bytes, max_bytes: u64, min_one: bool) -> Bytes {
     }
     bytes.slice(..end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firnline_tiering::batch::builder::BatchBuilder;
+
+    fn batch(bytes: usize) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(&vec![0; bytes]), &[]);
+        builder.build()
+    }
+
+    #[test]
+    fn cold_bytes_are_cut_between_batches_and_the_first_may_exceed_the_limit() {
+        let (first, second) = (batch(100), batch(300));
+        let both = Bytes::from([&first[..], &second[..]].concat());
+        let cut = |limit: usize, min_one| whole_batches(both.clone(), limit as u64, min_one).len();
+        assert_eq!(cut(both.len(), false), both.len());
+        assert_eq!(cut(both.len() - 1, false), first.len());
+        assert_eq!(cut(first.len() - 1, false), 0);
+        assert_eq!(cut(1, true), first.len());
+        let torn = both.slice(..both.len() - 1);
+        assert_eq!(whole_batches(torn, u64::MAX, true).len(), first.len(), "half a batch is not answered");
+    }
+}
