@@ -7,9 +7,11 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firnline_tiering::hot::file::OsFiles;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::doors::Doors;
@@ -22,6 +24,9 @@ use crate::config::broker::BrokerConfig;
 use crate::telemetry::http::{self, Bound};
 use crate::telemetry::metrics::Seen;
 use crate::telemetry::subscriber;
+
+/// Signals this close together are one request to stop.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
 
 /// Runs `firn server` until a signal ends it.
 pub async fn run(arguments: &Server) -> Result<(), Failure> {
@@ -54,7 +59,7 @@ pub async fn run(arguments: &Server) -> Result<(), Failure> {
     signals.first().await;
     tokio::select! {
         stopped = finish(broker, &stop) => stopped,
-        () = signals.first() => Err(Failure::new("stopped at once", "a second signal came before the clean stop ended")
+        () = signals.again() => Err(Failure::new("stopped at once", "a second signal came before the clean stop ended")
             .next("the next start recovers what was not flushed")),
     }
 }
@@ -131,6 +136,15 @@ impl Signals {
     fn open() -> Result<Signals, Failure> {
         let open = |kind| signal(kind).map_err(|error| Failure::new("signals cannot be received", error));
         Ok(Signals { terminate: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
+    }
+
+    /// Waits for a signal from somebody who has lost patience. One that comes with the first is the same request:
+    /// `timeout` and process supervisors signal a process and its group.
+    async fn again(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < SAME_REQUEST {
+            self.first().await;
+        }
     }
 
     /// Waits for the next of either.
