@@ -28,7 +28,7 @@ impl Seen {
     pub async fn families(&self) -> Vec<Family> {
         let (image, hosted) = (self.shared.controller.image(), self.shared.hosted.all());
         let mut families = traffic(&hosted);
-        families.extend(replicas(&image, &hosted, self.shared.config.node_id));
+        families.extend(replicas(&image, &hosted));
         families.extend(self.controller(&image));
         families.extend(self.serving());
         families.extend(self.disks());
@@ -74,7 +74,7 @@ fn traffic(hosted: &[PartitionHandle]) -> Vec<Family> {
     families.collect()
 }
 
-fn replicas(image: &MetadataImage, hosted: &[PartitionHandle], node_id: i32) -> Vec<Family> {
+fn replicas(image: &MetadataImage, hosted: &[PartitionHandle]) -> Vec<Family> {
     let (mut under_replicated, mut under_min, mut at_min, mut counts) = (0, 0, 0, Vec::new());
     let mut series: [Vec<(Labels, bool)>; 2] = Default::default();
     for replica in hosted.iter().filter(|replica| replica.is_leader()) {
@@ -91,7 +91,6 @@ fn replicas(image: &MetadataImage, hosted: &[PartitionHandle], node_id: i32) -> 
     }
     let led = hosted.iter().filter(|replica| replica.is_leader()).count();
     let [below, at] = series;
-    debug_assert!(led <= hosted.len(), "{led} of {} are led by {node_id}", hosted.len());
     vec![
         Family::gauge("kafka_server_replicamanager_leadercount", "Partitions led here").of(led),
         Family::gauge("kafka_server_replicamanager_partitioncount", "Partitions held here").of(hosted.len()),
