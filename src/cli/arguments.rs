@@ -19,6 +19,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a broker
     Server(Server),
+    /// See it work: write to a throw-away broker, let the bucket have it, read it back, compare
+    Demo(Demo),
     /// Prepare and inspect data directories
     #[command(subcommand)]
     Storage(Storage),
@@ -28,6 +30,9 @@ pub enum Command {
     /// See what lies in memory, on disk and in the bucket
     #[command(subcommand)]
     Tier(Tier),
+    /// Load a broker and measure it from outside
+    #[command(subcommand)]
+    Bench(Bench),
     /// Explain configuration keys
     #[command(subcommand)]
     Config(Config),
@@ -53,6 +58,14 @@ pub struct Server {
     /// A throw-away broker in ./firn-data: no file and no bucket needed, small segments, short local retention
     #[arg(long)]
     pub dev: bool,
+}
+
+/// `firn demo`.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Megabytes to write; the least that fills enough segments is 24
+    #[arg(long, value_name = "COUNT", default_value = "200", value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
+    pub megabytes: u32,
 }
 
 /// `firn storage`.
@@ -156,6 +169,55 @@ pub enum Tier {
     },
 }
 
+/// `firn bench`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Bench {
+    /// Write batches, acknowledged by all in-sync replicas
+    Produce {
+        /// What both sides have.
+        #[command(flatten)]
+        load: Load,
+        /// Bytes of a record's value
+        #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        record_bytes: u32,
+        /// Requests per connection that may wait for their answer; without a rate this sets the load
+        #[arg(long, value_name = "COUNT", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        in_flight: u32,
+    },
+    /// Read from the start of the log, again and again
+    Consume {
+        /// What both sides have.
+        #[command(flatten)]
+        load: Load,
+    },
+}
+
+/// A load.
+#[derive(Debug, Clone, Args)]
+pub struct Load {
+    /// Topic; it must exist
+    #[arg(long, short, value_name = "NAME")]
+    pub topic: String,
+    /// Bytes of a batch, or of one fetch
+    #[arg(long, value_name = "COUNT", default_value = "65536", value_parser = clap::value_parser!(u32).range(64..=64 << 20))]
+    pub batch_bytes: u32,
+    /// MB/s (10^6 bytes) over all connections; 0 is as fast as it goes. Latency counts from when the rate meant an operation to begin
+    #[arg(long, value_name = "MB/S", default_value = "0")]
+    pub rate: f64,
+    /// How long
+    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Connections; they take partitions in turn
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// Form of the result
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Which broker.
+    #[command(flatten)]
+    pub broker: Broker,
+}
+
 /// `firn config`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Config {
@@ -182,6 +244,7 @@ mod tests {
         for line in [
             "firn server --dev",
             "firn server --config server.properties --set num.partitions=3 --set node.id=2",
+            "firn demo --megabytes 24",
             "firn storage format --config f --cluster-id MkU3OEVBNTcwNTJENDM2Qk",
             "firn storage info --config f",
             "firn topic create orders -p 3 -c remote.storage.enable=true --bootstrap-server h:1",
@@ -190,6 +253,8 @@ mod tests {
             "firn topic delete orders",
             "firn tier status orders --admin h:1 -o json",
             "firn tier status",
+            "firn bench produce --topic t --rate 50 --seconds 5 --connections 4 --record-bytes 100 --batch-bytes 16384",
+            "firn bench consume -t t -b h:1 -o json",
             "firn config explain retention.ms",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -1,11 +1,14 @@
 //! The command line: what `firn` understands, and what each command prints.
-//! Commands talk to a broker through its ports like anybody else; only `server` and `storage` touch its directories.
+//! Commands talk to a broker through its ports like anybody else; only `server`, `demo` and `storage`
+//! touch its directories.
 
 pub mod arguments;
 pub mod bar;
+pub mod bench;
 pub mod columns;
 pub mod config;
 pub mod configuration;
+pub mod demo;
 pub mod failure;
 pub mod run;
 pub mod server;

@@ -8,13 +8,15 @@ use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::failure::Failure;
-use crate::cli::{config, server, storage, tier, topic};
+use crate::cli::{bench, config, demo, server, storage, tier, topic};
 
 /// Runs `firn` with the process's arguments.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::Server(command) => wait_for(async move { server::run(&command).await }),
+        Command::Demo(command) => wait_for(async move { demo::tour::run(&command).await }),
+        Command::Bench(command) => wait_for(async move { bench::run::run(&command).await }).and_then(print),
         Command::Config(command) => config::run(&command).and_then(print),
         Command::Storage(command) => wait_for(async move { storage::run(&command).await }).and_then(print),
         Command::Topic(command) => wait_for(async move { topic::run(&command).await }).and_then(print),

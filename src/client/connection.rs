@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -22,9 +22,11 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// What is read at once of an answer: memory grows as bytes arrive.
 const READ_BYTES: usize = 1 << 20;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// The version of ApiVersions that every broker since 2.4 answers.
 const API_VERSIONS_VERSION: i16 = 3;
+/// Where a request's frame holds its correlation id: behind size, key and version. Four bytes, big-endian.
+pub const CORRELATION_ID_AT: usize = 8;
 
 /// A connection, and the versions its broker serves.
 pub struct Connection {
@@ -71,6 +73,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// The stream and the address it leads to, for [`crate::client::pipeline`].
+    pub(super) fn into_parts(self) -> (TcpStream, String) {
+        (self.stream, self.address)
+    }
+
     /// `HOST:PORT` as it was dialled.
     pub fn address(&self) -> &str {
         &self.address
@@ -109,6 +116,14 @@ impl Connection {
     /// Sends a request and does not wait; its answer is the next but those still awaited. Gives the correlation id.
     pub async fn send<Q: Request>(&mut self, version: i16, request: &Q) -> Result<i32, ClientError> {
         let id = self.next_correlation_id;
+        let frame = self.frame(version, id, request)?;
+        self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
+        self.send_frame(&frame).await?;
+        Ok(id)
+    }
+
+    /// A request as the whole frame that carries it, size included. Its correlation id lies at [`CORRELATION_ID_AT`].
+    pub fn frame<Q: Request>(&self, version: i16, id: i32, request: &Q) -> Result<BytesMut, ClientError> {
         let mut frame = BytesMut::with_capacity(512);
         frame.put_i32(0);
         let header = RequestHeader::default()
@@ -122,9 +137,7 @@ impl Connection {
             .map_err(|error| self.broken(io::Error::other(error.to_string())))?;
         let size = i32::try_from(frame.len() - 4).map_err(|error| self.broken(io::Error::other(error)))?;
         frame[..4].copy_from_slice(&size.to_be_bytes());
-        self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
-        self.send_frame(&frame).await?;
-        Ok(id)
+        Ok(frame)
     }
 
     /// Writes a whole frame, size included, as it stands.
@@ -150,7 +163,7 @@ impl Connection {
 
     /// Waits for the next whole frame and gives it without its size.
     pub async fn receive_frame(&mut self) -> Result<Bytes, ClientError> {
-        match timeout(ANSWER_PATIENCE, self.read_frame()).await {
+        match timeout(ANSWER_PATIENCE, read_frame(&mut self.stream)).await {
             Ok(Ok(Ok(frame))) => Ok(frame),
             Ok(Ok(Err(size))) => Err(self.not_kafka(format!("it announces an answer of {size} bytes"))),
             Ok(Err(source)) => Err(self.broken(source)),
@@ -161,25 +174,6 @@ impl Connection {
         }
     }
 
-    /// The frame, or the size that cannot be one.
-    async fn read_frame(&mut self) -> io::Result<Result<Bytes, i32>> {
-        let size = self.stream.read_i32().await?;
-        let length = match usize::try_from(size) {
-            Ok(length) if (4..=ANSWER_BYTES_MAX).contains(&length) => length,
-            _ => return Ok(Err(size)),
-        };
-        let mut frame = BytesMut::new();
-        while frame.len() < length {
-            let room = (length - frame.len()).min(READ_BYTES);
-            frame.reserve(room);
-            let mut part = (&mut frame).limit(room);
-            if self.stream.read_buf(&mut part).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(Ok(frame.freeze()))
-    }
-
     fn broken(&self, source: io::Error) -> ClientError {
         ClientError::Broken { address: self.address.clone(), source }
     }
@@ -187,4 +181,23 @@ impl Connection {
     fn not_kafka(&self, why: impl std::fmt::Display) -> ClientError {
         ClientError::NotKafka { address: self.address.clone(), why: why.to_string() }
     }
+}
+
+/// The next frame of a stream without its size, or the size that cannot be one.
+pub(super) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Bytes, i32>> {
+    let size = stream.read_i32().await?;
+    let length = match usize::try_from(size) {
+        Ok(length) if (4..=ANSWER_BYTES_MAX).contains(&length) => length,
+        _ => return Ok(Err(size)),
+    };
+    let mut frame = BytesMut::new();
+    while frame.len() < length {
+        let room = (length - frame.len()).min(READ_BYTES);
+        frame.reserve(room);
+        let mut part = (&mut frame).limit(room);
+        if stream.read_buf(&mut part).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(Ok(frame.freeze()))
 }

@@ -4,4 +4,6 @@
 pub mod connection;
 pub mod error;
 pub mod http;
+pub mod pipeline;
+pub mod records;
 pub mod topics;

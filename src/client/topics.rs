@@ -9,10 +9,13 @@ use crate::client::error::ClientError;
 use crate::wire::message::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::message::delete_topics_request::DeleteTopicState;
 use crate::wire::message::describe_configs_request::DescribeConfigsResource;
+use crate::wire::message::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use crate::wire::message::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::message::metadata_request::MetadataRequestTopic;
 use crate::wire::message::metadata_response::MetadataResponseTopic;
 use crate::wire::message::{
-    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest, StrBytes, TopicName,
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, StrBytes, TopicName,
 };
 
 /// How long the broker may take over an admin request.
@@ -139,6 +142,47 @@ fn read(name: String, topic: MetadataResponseTopic) -> Topic {
         .collect();
     partitions.sort_by_key(|partition| partition.index);
     Topic { name, id: topic.topic_id.to_string(), internal: topic.is_internal, partitions }
+}
+
+/// The first offset of a partition's whole log.
+pub async fn earliest(connection: &mut Connection, topic: &str, index: i32) -> Result<i64, ClientError> {
+    let part = ListOffsetsPartition::default()
+        .with_partition_index(index)
+        .with_current_leader_epoch(-1)
+        .with_timestamp(EARLIEST);
+    let topic = ListOffsetsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![part]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let answer = connection.call(7, &request).await?;
+    let mut offset = 0;
+    for part in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+        ClientError::check(part.error_code, None)?;
+        offset = part.offset;
+    }
+    Ok(offset)
+}
+
+/// Kafka's special timestamp for the log start.
+const EARLIEST: i64 = -2;
+
+/// Sets configs of a topic; the others stay as they are.
+pub async fn alter(
+    connection: &mut Connection,
+    topic: &str,
+    configs: &[(&str, &str)],
+) -> Result<(), ClientError> {
+    let config = |(name, value): &(&str, &str)| {
+        AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)))
+    };
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(RESOURCE_TOPIC)
+        .with_resource_name(text(topic))
+        .with_configs(configs.iter().map(config).collect());
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer = connection.call(1, &request).await?;
+    answer
+        .responses
+        .iter()
+        .try_for_each(|result| ClientError::check(result.error_code, result.error_message.as_deref()))
 }
 
 /// The settings a topic has of its own, by name.

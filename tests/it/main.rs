@@ -14,6 +14,7 @@ mod admin;
 mod clients;
 mod commands;
 mod connections;
+mod demo;
 mod every_version;
 mod fetch_cold;
 mod fetch_hot;

@@ -81,6 +81,8 @@ const DOORS: &[Door] = &[
     Door { package: "openraft", at: &["controller/src/quorum/"] },
     Door { package: "rustls", at: &["src/transport/tls.rs"] },
     Door { package: "clap", at: &["src/cli/", "src/main.rs"] },
+    Door { package: "indicatif", at: &["src/cli/demo/progress.rs"] },
+    Door { package: "hdrhistogram", at: &["src/cli/bench/meter.rs"] },
     Door { package: "prometheus_client", at: &["src/telemetry/"] },
     Door { package: "axum", at: &["src/telemetry/"] },
 ];

@@ -1,0 +1,8 @@
+//! `firn bench`: a load generator with an open loop. It measures a broker from outside, over TCP.
+//! Each file here is one part of it; `run.rs` picks the side.
+
+mod consume;
+mod meter;
+mod pace;
+mod produce;
+pub mod run;

@@ -1,0 +1,70 @@
+//! A connection in two halves, so that sending keeps its pace while answers are awaited: what an open loop needs.
+//! It knows frames only. Invariant: answers come in the order of the requests; the halves do not wait for each other.
+
+use std::io;
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use crate::client::connection::{ANSWER_PATIENCE, Connection, read_frame};
+use crate::client::error::ClientError;
+use crate::wire::message::{Decodable, HeaderVersion, Request, ResponseHeader};
+
+/// The half that sends.
+pub struct Sender {
+    stream: OwnedWriteHalf,
+    address: String,
+}
+
+/// The half that receives.
+pub struct Receiver {
+    stream: OwnedReadHalf,
+    address: String,
+}
+
+/// Parts a connection on which no answer is awaited.
+pub fn split(connection: Connection) -> (Sender, Receiver) {
+    let (stream, address) = connection.into_parts();
+    let (read, write) = stream.into_split();
+    (Sender { stream: write, address: address.clone() }, Receiver { stream: read, address })
+}
+
+impl Sender {
+    /// Writes a whole frame, size included.
+    pub async fn send_frame(&mut self, frame: &[u8]) -> Result<(), ClientError> {
+        let sent = self.stream.write_all(frame).await;
+        sent.map_err(|source| ClientError::Broken { address: self.address.clone(), source })
+    }
+}
+
+impl Receiver {
+    /// Waits for the answer to request `id`, which must be the next one.
+    pub async fn receive<Q: Request>(&mut self, version: i16, id: i32) -> Result<Q::Response, ClientError> {
+        let mut frame = self.receive_frame().await?;
+        let header = ResponseHeader::decode(&mut frame, Q::Response::header_version(version))
+            .map_err(|error| self.not_kafka(error))?;
+        if header.correlation_id != id {
+            return Err(self.not_kafka(format!("it answers {} where {id} was asked", header.correlation_id)));
+        }
+        let answer = Q::Response::decode(&mut frame, version).map_err(|error| self.not_kafka(error))?;
+        match frame.remaining() {
+            0 => Ok(answer),
+            left => Err(self.not_kafka(format!("{left} bytes after an answer"))),
+        }
+    }
+
+    async fn receive_frame(&mut self) -> Result<Bytes, ClientError> {
+        let broken = |source| ClientError::Broken { address: self.address.clone(), source };
+        let frame = match timeout(ANSWER_PATIENCE, read_frame(&mut self.stream)).await {
+            Ok(outcome) => outcome.map_err(broken)?,
+            Err(_) => return Err(broken(io::ErrorKind::TimedOut.into())),
+        };
+        frame.map_err(|size| self.not_kafka(format!("it announces an answer of {size} bytes")))
+    }
+
+    fn not_kafka(&self, why: impl std::fmt::Display) -> ClientError {
+        ClientError::NotKafka { address: self.address.clone(), why: why.to_string() }
+    }
+}

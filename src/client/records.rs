@@ -1,0 +1,138 @@
+//! Produce and Fetch of one partition as our own client speaks them: plain values in and out.
+//! No retries and no buffering. Invariant: an error code of the broker is an error here, never an empty answer.
+
+use bytes::Bytes;
+
+use crate::client::connection::Connection;
+use crate::client::error::ClientError;
+use crate::wire::message::fetch_request::{FetchPartition, FetchTopic};
+use crate::wire::message::produce_request::{PartitionProduceData, TopicProduceData};
+use crate::wire::message::{
+    BrokerId, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, StrBytes, TopicName,
+};
+
+/// Newest version of Produce spoken: the last that names topics and not their ids is newer, this one is flexible.
+pub const PRODUCE_VERSION: i16 = 9;
+/// Newest version of Fetch spoken: the last that names topics.
+pub const FETCH_VERSION: i16 = 12;
+/// How long the broker may take over a produce.
+const PRODUCE_PATIENCE_MS: i32 = 30_000;
+const ACKS_ALL: i16 = -1;
+
+fn name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+/// Appends one whole batch, acknowledged by all in-sync replicas.
+pub fn production(topic: &str, index: i32, batch: Bytes) -> ProduceRequest {
+    let part = PartitionProduceData::default().with_index(index).with_records(Some(batch));
+    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![part]);
+    ProduceRequest::default()
+        .with_acks(ACKS_ALL)
+        .with_timeout_ms(PRODUCE_PATIENCE_MS)
+        .with_topic_data(vec![topic])
+}
+
+/// The base offset an acknowledgement names.
+pub fn acked(answer: &ProduceResponse) -> Result<i64, ClientError> {
+    let parts = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let mut base = None;
+    for part in parts {
+        ClientError::check(part.error_code, part.error_message.as_deref())?;
+        base = Some(part.base_offset);
+    }
+    base.ok_or_else(missing)
+}
+
+/// What a fetch asks of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchAsk<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition.
+    pub index: i32,
+    /// First offset wanted.
+    pub from: i64,
+    /// Bytes at most, but always a whole first batch.
+    pub bytes_max: i32,
+    /// How long the broker may wait for bytes, milliseconds.
+    pub wait_ms: i32,
+}
+
+/// What a fetch brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Batches as stored; the last may be torn.
+    pub records: Bytes,
+    /// First offset of the whole log.
+    pub log_start: i64,
+    /// One past the last offset a consumer may see.
+    pub high_watermark: i64,
+}
+
+/// Reads one partition without a session.
+pub async fn fetch(connection: &mut Connection, ask: &FetchAsk<'_>) -> Result<Fetched, ClientError> {
+    let part = FetchPartition::default()
+        .with_partition(ask.index)
+        .with_fetch_offset(ask.from)
+        .with_partition_max_bytes(ask.bytes_max);
+    let topic = FetchTopic::default().with_topic(name(ask.topic)).with_partitions(vec![part]);
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(ask.wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(ask.bytes_max)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer = connection.call(FETCH_VERSION, &request).await?;
+    fetched(answer)
+}
+
+fn fetched(answer: FetchResponse) -> Result<Fetched, ClientError> {
+    ClientError::check(answer.error_code, None)?;
+    let mut parts = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+    let part = parts.next().ok_or_else(missing)?;
+    ClientError::check(part.error_code, None)?;
+    Ok(Fetched {
+        records: part.records.unwrap_or_default(),
+        log_start: part.log_start_offset,
+        high_watermark: part.high_watermark,
+    })
+}
+
+fn missing() -> ClientError {
+    ClientError::Refused {
+        code: UNKNOWN_SERVER_ERROR,
+        message: Some("the partition is not in the answer".into()),
+    }
+}
+
+const UNKNOWN_SERVER_ERROR: i16 = -1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::fetch_response::{FetchableTopicResponse, PartitionData};
+    use crate::wire::message::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+
+    #[test]
+    fn a_refused_partition_is_an_error() {
+        let part = |code| {
+            let part = PartitionProduceResponse::default().with_error_code(code).with_base_offset(7);
+            let topic = TopicProduceResponse::default().with_partition_responses(vec![part]);
+            ProduceResponse::default().with_responses(vec![topic])
+        };
+        assert_eq!(acked(&part(0)).unwrap(), 7);
+        assert_eq!(acked(&part(2)).unwrap_err().to_string(), "CORRUPT_MESSAGE");
+        assert!(acked(&ProduceResponse::default()).is_err());
+    }
+
+    #[test]
+    fn a_fetch_without_its_partition_is_an_error() {
+        let part = PartitionData::default().with_error_code(1);
+        let topic = FetchableTopicResponse::default().with_partitions(vec![part]);
+        let answer = FetchResponse::default().with_responses(vec![topic]);
+        assert_eq!(fetched(answer).unwrap_err().to_string(), "OFFSET_OUT_OF_RANGE");
+        assert!(fetched(FetchResponse::default()).is_err());
+    }
+}
