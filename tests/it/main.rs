@@ -11,6 +11,7 @@ mod harness;
 mod house;
 
 mod admin;
+mod bench;
 mod clients;
 mod commands;
 mod connections;
