@@ -5,6 +5,7 @@
 pub mod asks;
 pub mod broker;
 pub mod bucket;
+pub mod process;
 pub mod records;
 pub mod tier;
 pub mod wait;
