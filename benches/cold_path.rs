@@ -103,7 +103,7 @@ impl Scene {
     }
 
     fn entry(&self) -> Entry {
-        self.row.inline_entry(Offset(0)).expect("the segment is in the bucket").clone()
+        *self.row.inline_entry(Offset(0)).expect("the segment is in the bucket")
     }
 
     fn forget(&self, entry: &Entry) {

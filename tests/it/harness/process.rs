@@ -124,12 +124,11 @@ impl Process {
         eventually(message, async || {
             let ended = self.child.try_wait().expect("a child of ours");
             assert!(ended.is_none(), "the broker ended with {ended:?}:\n{}", self.log().join("\n"));
-            let found = self.log().into_iter().find_map(|line| {
+            self.log().into_iter().find_map(|line| {
                 let line: Value = serde_json::from_str(&line).ok()?;
                 let named = line["message"] == message && line.to_string().contains(about);
                 named.then(|| line[field].as_str().map(str::to_owned)).flatten()
-            });
-            found
+            })
         })
         .await
     }
