@@ -159,3 +159,24 @@ async fn a_disk_that_filled_while_the_bucket_was_down_is_freed_when_it_is_back()
     }
     check(&mut client, "stuck", next).await;
 }
+
+#[tokio::test]
+async fn a_disk_that_somebody_else_filled_to_the_last_byte_is_used_again_when_they_go() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let broker = on_small_disk(&disk).await;
+    let mut client = broker.client().await;
+    client.create("pressed", 1, &[]).await;
+    for serial in 0..8 {
+        client.append("pressed", 0, bulk(serial, BATCH)).await;
+    }
+    let hog = disk.path().join("hog");
+    let filled =
+        std::io::copy(&mut std::io::repeat(7), &mut std::fs::File::create(&hog).expect("another's file"));
+    assert_eq!(filled.expect_err("no disk is endless").kind(), std::io::ErrorKind::StorageFull);
+    // The broker may not have looked yet: then the write itself fails, and says the same.
+    let end = fill(&mut client, "pressed", 8).await;
+    check(&mut client, "pressed", end).await;
+    std::fs::remove_file(&hog).expect("another's file");
+    let end = produce_again(&mut client, "pressed", end).await;
+    check(&mut client, "pressed", end).await;
+}
