@@ -133,7 +133,7 @@ fn cold_fetch(criterion: &mut Criterion) {
     let scene = runtime.block_on(Scene::set_up(dir.path()));
     let entry = scene.entry();
     assert_eq!(runtime.block_on(scene.fetch()), BATCHES * BATCH_BYTES);
-    let mut pair = Pair::new(criterion, "cold fetch 960 KiB from file://", BATCHES * BATCH_BYTES);
+    let mut pair = Pair::new(criterion, "cold fetch 960 KiB from a folder as bucket", BATCHES * BATCH_BYTES);
     pair.ours(|turns| {
         let turn = || {
             scene.forget(&entry);

@@ -24,7 +24,9 @@ impl Default for Meter {
     fn default() -> Self {
         let latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, SIGNIFICANT_DIGITS)
             // cannot fail: 1 ≤ max / 2 and three digits are within what the histogram takes.
-            .expect("fixed bounds");
+            .unwrap_or_else(|error| {
+                panic!("1 to {LATENCY_US_MAX} with {SIGNIFICANT_DIGITS} digits: {error}")
+            });
         Self { records: 0, bytes: 0, operations: 0, latency_us }
     }
 }
