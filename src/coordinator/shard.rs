@@ -174,8 +174,9 @@ impl Shard {
         &self.journal
     }
 
-    /// Takes over what a replay found, and serves.
-    pub async fn begin(&self, replayed: Replayed) {
+    /// Takes over what a replay found, and serves. Offsets of topics that `exists` does not know go first: they were
+    /// deleted when nobody could write that down, and their names may come back for other topics.
+    pub async fn begin(&self, replayed: Replayed, exists: impl Fn(&str) -> bool) {
         {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Loading {
@@ -186,7 +187,11 @@ impl Shard {
             inner.phase = Phase::Serving;
         }
         // Resigned in between: there is nothing to begin.
-        let _ = self.run(|step| step.groups.begin(step.now, step.limits, step.effects)).await;
+        let begun = self.run(|step| {
+            step.groups.begin(step.now, step.limits, step.effects);
+            step.groups.forget_topics(|topic| !exists(topic), step.effects);
+        });
+        let _ = begun.await;
     }
 
     /// The log cannot be replayed.

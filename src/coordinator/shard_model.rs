@@ -112,7 +112,7 @@ mod tests {
         let parts =
             ShardParts { limits: limits(), clock: Arc::new(Noon), ticker: Arc::new(Ticker::default()) };
         let shard = Shard::new(0, tape.clone(), Arc::new(parts));
-        shard.begin(replay(&**tape).expect("replays")).await;
+        shard.begin(replay(&**tape).expect("replays"), |_| true).await;
         shard
     }
 
@@ -256,8 +256,7 @@ mod tests {
                     .await;
                 }
                 Op::ForgetTopic => {
-                    let topics = std::iter::once("topic".to_owned()).collect();
-                    self.step(|step| step.groups.forget_topics(&topics, step.effects)).await;
+                    self.step(|step| step.groups.forget_topics(|topic| topic == "topic", step.effects)).await;
                 }
                 Op::Wait { ms } => self.wait(ms).await,
                 Op::Busy { times } => self.tape.0.lock().busy = times,

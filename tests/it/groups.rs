@@ -199,6 +199,12 @@ async fn two_members_share_a_group_through_a_rebalance() {
     assert_eq!(second.heartbeat().await, UNKNOWN_MEMBER_ID);
 }
 
+/// What the coordinator holds is what a replay of its log gives.
+async fn agrees_with_its_log(broker: &TestBroker) {
+    let differences = broker.broker().shared().groups.verify().await.expect("the coordinator serves");
+    assert_eq!(differences, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn committed_offsets_outlive_restart_and_crash() {
     let mut broker = scene().await;
@@ -210,8 +216,10 @@ async fn committed_offsets_outlive_restart_and_crash() {
         let generation = member.generation;
         assert_eq!(member.commit(generation, offset).await, 0);
     }
+    agrees_with_its_log(&broker).await;
     broker.restart().await;
     find_coordinator(&broker).await;
+    agrees_with_its_log(&broker).await;
     let mut client = broker.client().await;
     assert_eq!(committed(&mut client).await, (3, "here".to_owned()), "the newest, though not the largest");
     // A simple consumer, outside any generation, may commit to an empty group only.
@@ -246,6 +254,19 @@ async fn groups_are_listed_described_and_deleted() {
     assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, 0);
     assert_eq!(committed(&mut client).await.0, -1, "its offsets went with it");
     assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, GROUP_ID_NOT_FOUND);
+    agrees_with_its_log(&broker).await;
+}
+
+#[tokio::test]
+async fn offsets_of_a_deleted_topic_go_with_it() {
+    let broker = scene().await;
+    let mut simple = Member { client: broker.client().await, id: String::new(), generation: -1 };
+    assert_eq!(simple.commit(-1, 7).await, 0);
+    let mut client = broker.client().await;
+    assert_eq!(committed(&mut client).await.0, 7);
+    assert_eq!(client.delete("read").await, 0);
+    until("its offsets go too", async || committed(&mut client).await.0 == -1).await;
+    agrees_with_its_log(&broker).await;
 }
 
 #[tokio::test]

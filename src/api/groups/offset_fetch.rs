@@ -38,8 +38,11 @@ type Committed = (i32, Option<OffsetValue>);
 struct Told {
     group: GroupId,
     code: ErrorCode,
-    topics: Vec<(TopicName, Vec<Committed>)>,
+    topics: Topics,
 }
+
+/// Topics with their partitions and what is committed for each.
+type Topics = Vec<(TopicName, Vec<Committed>)>;
 
 /// Handles one OffsetFetch request. There are no open transactions yet, so every offset is stable.
 pub fn handle(ctx: &Context, header: &Header, request: OffsetFetchRequest) -> Answer {
@@ -85,8 +88,6 @@ async fn tell(ctx: &Context, ask: Ask) -> Told {
         }
     }
 }
-
-type Topics = Vec<(TopicName, Vec<(i32, Option<OffsetValue>)>)>;
 
 fn named(offsets: Option<&Offsets>, topics: &[(TopicName, Vec<i32>)]) -> Topics {
     let find = |topic: &TopicName, partition: i32| offsets?.get(topic.as_str(), partition).cloned();

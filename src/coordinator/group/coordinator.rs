@@ -36,6 +36,9 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Groups looked at in one turn of forgetting: a turn holds its shard's lock.
 const FORGET_PER_TURN: usize = 500;
 
+/// Where the newest metadata is found.
+type Images = watch::Receiver<Arc<MetadataImage>>;
+
 /// What the coordinator works with.
 pub struct Parts {
     /// The broker's settings.
@@ -131,17 +134,13 @@ impl GroupCoordinator {
 
     /// Keeps the shards in step with the partitions led here until the source of images is gone. `assigned` tells which
     /// image's partitions are open.
-    pub async fn follow(
-        self: Arc<Self>,
-        images: watch::Receiver<Arc<MetadataImage>>,
-        mut assigned: watch::Receiver<u64>,
-    ) {
+    pub async fn follow(self: Arc<Self>, images: Images, mut assigned: watch::Receiver<u64>) {
         let mut topics = BTreeMap::new();
         loop {
             let reached = *assigned.borrow_and_update();
             // The image may be newer than what is open: the rest comes with the next turn.
             let image = images.borrow().clone();
-            self.lead(&image);
+            self.lead(&image, &images);
             self.forget_deleted(&mut topics, &image).await;
             self.followed.send_replace(reached);
             if assigned.changed().await.is_err() {
@@ -156,7 +155,7 @@ impl GroupCoordinator {
     }
 
     /// Starts shards for partitions that are led here now, ends those that are not.
-    fn lead(self: &Arc<Self>, image: &MetadataImage) {
+    fn lead(self: &Arc<Self>, image: &MetadataImage, images: &Images) {
         let before = self.shards.load_full();
         let mut next = Shards::default();
         if let Some(topic) = image.topics.by_name(OFFSETS_TOPIC) {
@@ -165,7 +164,8 @@ impl GroupCoordinator {
             for partition in hosted.iter().flat_map(|topic| topic.partitions()).filter(|it| it.is_leader()) {
                 let (id, epoch) = (partition.id(), partition.leader_epoch());
                 let known = before.by_index.get(&id.index).filter(|led| led.id == id && led.epoch == epoch);
-                let led = known.cloned().unwrap_or_else(|| Led { id, epoch, shard: self.begin(partition) });
+                let led =
+                    known.cloned().unwrap_or_else(|| Led { id, epoch, shard: self.begin(partition, images) });
                 next.by_index.insert(id.index, led);
             }
         }
@@ -178,14 +178,14 @@ impl GroupCoordinator {
         }
     }
 
-    fn begin(self: &Arc<Self>, partition: &PartitionHandle) -> Arc<Shard> {
+    fn begin(self: &Arc<Self>, partition: &PartitionHandle, images: &Images) -> Arc<Shard> {
         let journal = Arc::new(PartitionJournal::new(partition.clone(), self.board.clone()));
         let shard = Shard::new(partition.id().index, journal, self.shared.clone());
-        tokio::spawn(self.clone().load(shard.clone()));
+        tokio::spawn(self.clone().load(shard.clone(), images.clone()));
         shard
     }
 
-    async fn load(self: Arc<Self>, shard: Arc<Shard>) {
+    async fn load(self: Arc<Self>, shard: Arc<Shard>, images: Images) {
         let (partition, journal) = (shard.index(), shard.journal().clone());
         let replayed = self.lane.run(move || Ok(replay(&*journal))).await;
         match replayed.map_err(|error| error.to_string()).and_then(|it| it.map_err(|error| error.to_string()))
@@ -195,7 +195,7 @@ impl GroupCoordinator {
                 if records > 0 {
                     tracing::info!(partition, groups, records, end = %replayed.end, "groups are loaded");
                 }
-                shard.begin(replayed).await;
+                shard.begin(replayed, |topic| images.borrow().topics.by_name(topic).is_some()).await;
             }
             Err(error) => {
                 tracing::error!(partition, error, "groups cannot be loaded: their members are sent away");
@@ -215,9 +215,11 @@ impl GroupCoordinator {
             return;
         }
         for led in self.shards.load_full().by_index.values() {
-            // A shard that is not serving has nothing that could be forgotten here: what it loads later may name the
-            // topic still, and expires.
-            let _ = led.shard.run(|step| step.groups.forget_topics(&gone, step.effects)).await;
+            // A shard that is still loading looks at the newest image when it begins to serve.
+            let _ = led
+                .shard
+                .run(|step| step.groups.forget_topics(|topic| gone.contains(topic), step.effects))
+                .await;
         }
     }
 

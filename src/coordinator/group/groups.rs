@@ -300,10 +300,10 @@ impl Groups {
         }
     }
 
-    /// Forgets the offsets of topics that were deleted.
-    pub fn forget_topics(&self, topics: &BTreeSet<String>, effects: &mut Effects) {
+    /// Forgets the offsets of topics that are gone.
+    pub fn forget_topics(&self, gone: impl Fn(&str) -> bool, effects: &mut Effects) {
         for (id, group) in &self.groups {
-            let records = group.offsets.tombstones(id, |topic, _| topics.contains(topic));
+            let records = group.offsets.tombstones(id, |topic, _| gone(topic));
             self.forget(id, group, records, false, effects);
         }
     }

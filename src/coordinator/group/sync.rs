@@ -71,13 +71,15 @@ impl ClassicGroup {
     /// A member asks for its part; the leader brings everybody's. Followers wait for it.
     pub fn sync(&mut self, now: Now, sync: Sync, waiter: Waiter, effects: &mut Effects) {
         let id = sync.claim.member.clone();
-        let checked = self.check_sync(&sync).and(match self.state {
-            State::PreparingRebalance => Err(GroupError::RebalanceInProgress),
-            state => Ok(state),
-        });
-        match checked {
-            Err(error) => effects.synced.push((waiter, Err(error))),
-            Ok(State::Stable) => {
+        if let Err(error) = self.check_sync(&sync) {
+            return effects.synced.push((waiter, Err(error)));
+        }
+        match self.state {
+            // Empty is refused by the check.
+            State::Empty | State::PreparingRebalance => {
+                effects.synced.push((waiter, Err(GroupError::RebalanceInProgress)));
+            }
+            State::Stable => {
                 self.heard_sync(&id);
                 let assignment = self.roster.get(id.as_str()).map(|member| member.assignment.clone());
                 let synced = Synced {
@@ -87,7 +89,7 @@ impl ClassicGroup {
                 };
                 effects.synced.push((waiter, Ok(synced)));
             }
-            Ok(_) => {
+            State::CompletingRebalance => {
                 if let Some(before) = self.roster.set_syncing(id.as_str(), waiter) {
                     effects.synced.push((before, Err(GroupError::RebalanceInProgress)));
                 }

@@ -208,8 +208,7 @@ mod tests {
                     assert_eq!(next, None);
                 }
                 "forget-topic" => {
-                    let topics = args.1.iter().map(|topic| (*topic).to_owned()).collect();
-                    self.groups.forget_topics(&topics, &mut self.effects);
+                    self.groups.forget_topics(|topic| args.1.contains(&topic), &mut self.effects);
                 }
                 "describe" => self.describe(&group),
                 "wait" => self.wait(args.1[0].parse().expect("milliseconds")),
