@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use firnline_controller::id::TopicId;
+
 use crate::client::connection::Connection;
 use crate::client::error::ClientError;
 use crate::wire::message::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -141,7 +143,7 @@ fn read(name: String, topic: MetadataResponseTopic) -> Topic {
         })
         .collect();
     partitions.sort_by_key(|partition| partition.index);
-    Topic { name, id: topic.topic_id.to_string(), internal: topic.is_internal, partitions }
+    Topic { name, id: TopicId(topic.topic_id).to_string(), internal: topic.is_internal, partitions }
 }
 
 /// The first offset of a partition's whole log.

@@ -118,6 +118,8 @@ async fn a_dev_broker_moves_what_is_written_to_its_bucket() {
     );
     assert_eq!(on(&["topic", "list"]), "hello\n");
     let described = on(&["topic", "describe", "hello"]);
+    let id = described.lines().find_map(|line| line.trim().strip_prefix("id ")).expect("an id").trim();
+    assert_eq!(id.len(), 22, "a topic id as Kafka's tools write it: {id}");
     assert!(
         described.contains("configs  retention.ms=-1") && described.contains("0          1"),
         "{described}"
