@@ -172,10 +172,7 @@ impl Assignment {
             self.restore(&opened, &row).await?;
             opened.log.set_tier(row);
         }
-        if opened.recovered.bytes_cut > 0 {
-            let cut = opened.recovered.bytes_cut;
-            tracing::warn!(topic = %topic.name, partition = id.index, cut, "cut a torn tail off the log");
-        }
+        say_about(topic, id, &opened);
         let row = topic.partition(id.index);
         let replicas = row.map_or(1, |row| row.replicas.len());
         Ok(Replica::lead(ReplicaSettings {
@@ -277,6 +274,18 @@ impl Assignment {
             }
         }
         tracing::info!(topic = %before.name, id = %topic, "topic deleted");
+    }
+}
+
+/// What an operator should know about a log that was just opened: a torn tail, and once per topic a policy that does
+/// nothing yet.
+fn say_about(topic: &Topic, id: PartitionId, opened: &Opened) {
+    if opened.recovered.bytes_cut > 0 {
+        let cut = opened.recovered.bytes_cut;
+        tracing::warn!(topic = %topic.name, partition = id.index, cut, "cut a torn tail off the log");
+    }
+    if opened.log.config().compact && id.index == 0 {
+        tracing::warn!(topic = %topic.name, "nothing is compacted yet: this compact topic keeps every record");
     }
 }
 
