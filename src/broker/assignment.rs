@@ -12,6 +12,7 @@ use firnline_controller::image::topics::Topic;
 use firnline_controller::record::kinds::Resource;
 use firnline_tiering::cold::tier::TierRow;
 use firnline_tiering::log::directory::LogName;
+use firnline_tiering::log::open::RemoteEnd;
 use firnline_tiering::offsets::Offset;
 use tokio::sync::watch;
 
@@ -163,7 +164,10 @@ impl Assignment {
         let wanted = Wanted {
             id,
             name: LogName { name: topic.name.to_string(), number: id.index },
-            remote_end: tier.as_ref().filter(|row| row.has_committed()).map(|row| row.end),
+            remote_end: tier
+                .as_ref()
+                .filter(|row| row.has_committed())
+                .map(|row| RemoteEnd { at: row.end, epoch: row.end_epoch }),
             log_start: tier.as_ref().map_or(Offset(0), |row| row.log_start),
             config: config.log,
         };

@@ -15,7 +15,7 @@ use firnline_tiering::hot::file::Files;
 use firnline_tiering::log::directory::{
     CheckpointKind, DirectoryError, DirectoryOwner, LogDirectory, LogName, Offsets,
 };
-use firnline_tiering::log::open::{OpenError, OpenLog, Recovered};
+use firnline_tiering::log::open::{OpenError, OpenLog, Recovered, RemoteEnd};
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::Offset;
 use parking_lot::Mutex;
@@ -115,7 +115,7 @@ pub struct Wanted {
     /// Its settings.
     pub config: LogConfig,
     /// End of what the bucket holds, if it holds anything.
-    pub remote_end: Option<Offset>,
+    pub remote_end: Option<RemoteEnd>,
     /// Log start as the quorum knows it; 0 for a log that is not tiered.
     pub log_start: Offset,
 }

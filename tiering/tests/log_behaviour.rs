@@ -13,7 +13,7 @@ use firnline_tiering::config::TopicCompression;
 use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::hot::file::{Files, OsFiles};
 use firnline_tiering::log::append::{AppendAs, AppendError};
-use firnline_tiering::log::open::OpenLog;
+use firnline_tiering::log::open::{OpenLog, RemoteEnd};
 use firnline_tiering::log::read::{Read, ReadError};
 use firnline_tiering::log::time::TimeAnswer;
 use firnline_tiering::log::truncate::CutError;
@@ -43,6 +43,10 @@ fn row(end: i64) -> Arc<TierRow> {
         manifest: None,
         entries: Vec::new(),
     })
+}
+
+fn remote_end(at: i64, epoch: i32) -> Option<RemoteEnd> {
+    Some(RemoteEnd { at: Offset(at), epoch: LeaderEpoch(epoch) })
 }
 
 fn names(home: &Home, suffix: &str) -> Vec<String> {
@@ -216,7 +220,8 @@ fn released_segments_are_cold_and_the_rest_stays() {
     );
     // A restart finds the local part where it was.
     log.close().expect("closes");
-    let open = OpenLog { clean_shutdown: true, committed_remote_end: Some(below), ..home.open_log() };
+    let open =
+        OpenLog { clean_shutdown: true, committed_remote_end: remote_end(below.0, 0), ..home.open_log() };
     let (log, recovered) = Log::open(open).expect("opens");
     assert!(!recovered.restarted_at_remote_end);
     assert_eq!(log.offsets(), LogOffsets { log_start: Offset::ZERO, local_start: below, end });
@@ -242,13 +247,17 @@ fn a_log_that_ends_below_the_bucket_starts_over_there() {
     log.maintain().expect("maintains");
     let (lineage, window) = (log.lineage(), log.sealed()[0].producers().expect("reads"));
     drop(log);
-    let remote = OpenLog { committed_remote_end: Some(Offset(900)), ..home.open_log() };
+    let remote = OpenLog { committed_remote_end: remote_end(900, 0), ..home.open_log() };
     let (log, recovered) = Log::open(remote.clone()).expect("opens");
     assert!(recovered.restarted_at_remote_end);
     assert_eq!(
         log.offsets(),
         LogOffsets { log_start: Offset(0), local_start: Offset(900), end: Offset(900) }
     );
+    // A crash before the state is taken over: the next start asks for it again.
+    drop(log);
+    let (log, recovered) = Log::open(remote.clone()).expect("opens");
+    assert!(recovered.restarted_at_remote_end);
     log.restore((*lineage).clone(), Some(&window)).expect("takes over");
     assert_eq!(log.lineage(), lineage);
     let retry = home.append(&log, &mut support::batch(5, 50, home.now(), Codec::None, Some((3, 0))), 0);
@@ -265,6 +274,75 @@ fn a_log_that_ends_below_the_bucket_starts_over_there() {
         log.producers().get(3).and_then(|state| state.last_batch()).map(|last| last.last_sequence),
         Some(5)
     );
+}
+
+#[test]
+fn a_log_that_disagrees_with_the_buckets_epochs_starts_over_there() {
+    // Epoch 0 wrote [0, 6), epoch 2 wrote [6, 12): what a deposed leader may hold, while the bucket has epoch 1's.
+    let written = || {
+        let home = Home::new();
+        let log = fresh(&home);
+        for epoch in [0, 0, 0, 2, 2, 2] {
+            append(&home, &log, 2, epoch);
+        }
+        log.close().expect("closes");
+        home
+    };
+    let reopened = |home: &Home, at: i64, epoch: i32, clean: bool| {
+        let open =
+            OpenLog { clean_shutdown: clean, committed_remote_end: remote_end(at, epoch), ..home.open_log() };
+        let (log, recovered) = Log::open(open).expect("opens");
+        (recovered.restarted_at_remote_end, log)
+    };
+    for clean in [true, false] {
+        for (at, epoch, fits) in [
+            (6, 0, true),
+            (6, 1, false),
+            (5, 0, true),
+            (7, 2, true),
+            (7, 0, false),
+            (12, 2, true),
+            (12, 3, false),
+        ] {
+            let home = written();
+            let (restarted, log) = reopened(&home, at, epoch, clean);
+            assert_eq!(restarted, !fits, "the bucket ends at {at} under epoch {epoch}");
+            if fits {
+                assert_eq!(log.lineage().spans(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(2), Offset(6))]);
+                continue;
+            }
+            let start = LogOffsets { log_start: Offset(0), local_start: Offset(at), end: Offset(at) };
+            assert_eq!(log.offsets(), start);
+            assert!(log.lineage().is_empty() && log.producers().is_empty(), "{:?}", log.lineage());
+            assert_eq!(names(&home, ".log").len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_log_that_forgot_its_epochs_below_the_bucket_s_end_keeps_what_it_has_above() {
+    let home = Home::new();
+    let log = fresh(&home);
+    for _ in 0..60 {
+        append(&home, &log, 2, 4);
+    }
+    log.maintain().expect("maintains");
+    let below = log.sealed()[1].next;
+    log.set_tier(row(below.0));
+    log.release_local(below).expect("releases");
+    let end = log.offsets().end;
+    log.close().expect("closes");
+    std::fs::remove_file(home.path().join("leader-epoch-checkpoint")).expect("removes");
+    let open = |epoch| {
+        let committed_remote_end = remote_end(below.0, epoch);
+        Log::open(OpenLog { clean_shutdown: true, committed_remote_end, ..home.open_log() }).expect("opens")
+    };
+    let (log, recovered) = open(4);
+    assert!(!recovered.restarted_at_remote_end);
+    assert_eq!((log.offsets().end, log.end_of_epoch(LeaderEpoch(4))), (end, Some((LeaderEpoch(4), end))));
+    drop(log);
+    // Written under an older epoch than what the bucket holds below it: not the same log.
+    assert!(open(5).1.restarted_at_remote_end);
 }
 
 #[test]

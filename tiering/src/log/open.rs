@@ -3,6 +3,7 @@
 
 use crate::clock::Clock;
 use crate::config::{LogConfig, LogId};
+use crate::epoch::LeaderEpoch;
 use crate::hot::file::Files;
 use crate::offsets::Offset;
 use std::io::{self, ErrorKind};
@@ -28,9 +29,18 @@ pub struct OpenLog {
     pub recovery_point: Offset,
     /// From `log-start-offset-checkpoint`, or the quorum for a tiered log. 0 if unknown.
     pub log_start: Offset,
-    /// Where the bucket's committed segments end, for a tiered log with any. A local log that ends below it, or
-    /// starts above it, is dropped and starts empty there (D4).
-    pub committed_remote_end: Option<Offset>,
+    /// Where the bucket's committed segments end, for a tiered log with any. A local log that ends below it, starts
+    /// above it, or was written there under another epoch, is dropped and starts empty there (D4).
+    pub committed_remote_end: Option<RemoteEnd>,
+}
+
+/// Where the bucket's committed segments end: a floor that never falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoteEnd {
+    /// The first offset that is not in the bucket.
+    pub at: Offset,
+    /// Epoch of the record just below it.
+    pub epoch: LeaderEpoch,
 }
 
 /// What opening had to do.
@@ -42,8 +52,8 @@ pub struct Recovered {
     pub segments_scanned: usize,
     /// Segments whose indexes were missing or wrong and were rebuilt.
     pub indexes_rebuilt: usize,
-    /// There was no local log that reaches the bucket's end, so it starts empty there; call [`Log::restore`] with the bucket's lineage
-    /// and producer window before the first append.
+    /// No local log continues what the bucket holds, so it starts empty at the bucket's end; call [`Log::restore`]
+    /// with the bucket's lineage and producer window before the first append.
     pub restarted_at_remote_end: bool,
 }
 

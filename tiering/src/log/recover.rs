@@ -2,12 +2,12 @@
 //! Invariant: no whole, valid batch is lost, and a lie below the recovery point is an error, not a cut (I20).
 
 use crate::epoch::{LeaderEpoch, Lineage};
-use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, parse_file_name};
+use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, file_name, parse_file_name};
 use crate::hot::file::Files;
 use crate::hot::segment::{Segment, SegmentError};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
-use crate::log::open::{OpenError, OpenLog, Recovered, remove_if_there};
+use crate::log::open::{OpenError, OpenLog, Recovered, RemoteEnd, remove_if_there};
 use crate::log::producers::{Snapshot, rebuild, remove_snapshot, snapshots};
 use crate::log::unified::{Chores, Log, Writer};
 use crate::offsets::Offset;
@@ -30,20 +30,19 @@ impl Log {
         let bases = tidy(&*open.files, &open.dir)?;
         let loader = Loader::new(&open);
         let Loaded { segments, mut recovered, epochs } = loader.load(&bases)?;
-        let segments = if keeps(&open, &segments) {
-            segments
-        } else {
-            recovered.restarted_at_remote_end =
-                open.committed_remote_end.is_some_and(|end| end > Offset::ZERO);
-            vec![start_empty(&open, segments)?]
+        let found = (!segments.is_empty()).then(|| Local::of(&open, segments, epochs)).transpose()?;
+        let local = match found {
+            Some(local) if local.goes_on(&open) => local,
+            stale => {
+                recovered.restarted_at_remote_end =
+                    open.committed_remote_end.is_some_and(|remote| remote.at > Offset::ZERO);
+                start_empty(&open, stale)?
+            }
         };
-        let segments = Segments::new(segments.into_iter().map(Arc::new).collect());
-        let (start, end) = (segments.start(), segments.end());
-        let tiered = open.committed_remote_end.is_some();
-        let log_start = if tiered { open.log_start.min(end) } else { open.log_start.max(start).min(end) };
+        let Local { segments, lineage, saved: saved_lineage, log_start } = local;
+        let end = segments.end();
         let now_ms = open.clock.now_ms();
         let producers = producers(&open, &segments, now_ms)?;
-        let (lineage, saved_lineage) = lineage(&open, &segments, epochs, log_start)?;
         let recovery_point = if open.clean_shutdown { end } else { open.recovery_point.min(end) };
         let log = Arc::new(Log {
             id: open.id,
@@ -98,24 +97,61 @@ fn tidy(files: &dyn Files, dir: &Path) -> Result<Vec<Offset>, OpenError> {
     Ok(bases)
 }
 
-/// Whether the local segments go on: D4 for a tiered log, Kafka's rule (start beyond the end) for any other.
-fn keeps(open: &OpenLog, segments: &[Segment]) -> bool {
-    let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return false };
-    match open.committed_remote_end {
-        Some(remote) => first.base() <= remote && remote <= last.next(),
-        None => open.log_start <= last.next(),
+/// What lies on the local disk, or takes its place.
+struct Local {
+    segments: Segments,
+    lineage: Lineage,
+    /// The lineage as it lies on disk, if that is the same.
+    saved: Option<Lineage>,
+    log_start: Offset,
+}
+
+impl Local {
+    fn of(
+        open: &OpenLog,
+        segments: Vec<Segment>,
+        epochs: Vec<(LeaderEpoch, Offset)>,
+    ) -> Result<Local, OpenError> {
+        let segments = Segments::new(segments.into_iter().map(Arc::new).collect());
+        let (start, end) = (segments.start(), segments.end());
+        let tiered = open.committed_remote_end.is_some();
+        let log_start = if tiered { open.log_start.min(end) } else { open.log_start.max(start).min(end) };
+        let (lineage, saved) = lineage(open, &segments, epochs, log_start)?;
+        Ok(Local { segments, lineage, saved, log_start })
+    }
+
+    /// Whether it may go on: D4 for a tiered log, Kafka's rule (start beyond the end) for any other.
+    fn goes_on(&self, open: &OpenLog) -> bool {
+        let (start, end) = (self.segments.start(), self.segments.end());
+        let Some(remote) = open.committed_remote_end else { return open.log_start <= end };
+        if !(start..=end).contains(&remote.at) || !self.is_on_lineage(remote) {
+            return false;
+        }
+        // An empty log at the bucket's end without a snapshot is one whose start was cut short before it took over
+        // the bucket's state.
+        let snapshot = open.dir.join(file_name(end, Kind::Snapshot));
+        start < end || remote.at == Offset::ZERO || open.files.exists(&snapshot)
+    }
+
+    /// Whether what the bucket holds is this log's past. Two logs that have a record of one epoch at one offset agree
+    /// on everything below it, so the epoch at the seam decides. Where the log no longer knows who wrote below the
+    /// seam, what it wrote above must at least not be older.
+    fn is_on_lineage(&self, remote: RemoteEnd) -> bool {
+        match self.lineage.epoch_at(remote.at - 1) {
+            Some(epoch) => epoch == remote.epoch,
+            None => self.lineage.spans().first().is_none_or(|(epoch, _)| *epoch >= remote.epoch),
+        }
     }
 }
 
-/// A fresh segment where the log goes on; what lies there is removed, newest first.
-fn start_empty(open: &OpenLog, stale: Vec<Segment>) -> Result<Segment, OpenError> {
-    let at = open.committed_remote_end.unwrap_or(Offset::ZERO).max(open.log_start);
+/// An empty log where this one goes on; what lies there is removed, newest first.
+fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError> {
+    let at = open.committed_remote_end.map_or(Offset::ZERO, |remote| remote.at).max(open.log_start);
     let failed = || OpenError::storage(format!("start {} at {at}", open.dir.display()));
     let mut keep = None;
-    if !stale.is_empty() {
-        let stale = Segments::new(stale.into_iter().map(Arc::new).collect());
+    if let Some(Local { segments: stale, lineage, .. }) = stale {
         let (from, to) = (stale.start(), stale.end());
-        tracing::warn!(log = %open.id, %from, %to, %at, "local log is dropped");
+        tracing::warn!(log = %open.id, %from, %to, epochs = ?lineage.spans(), %at, "local log is dropped");
         if open.committed_remote_end.is_none() {
             // Its records expired; who wrote them is still known. The bucket would tell us better.
             let known = producers(open, &stale, open.clock.now_ms())?;
@@ -133,9 +169,13 @@ fn start_empty(open: &OpenLog, stale: Vec<Segment>) -> Result<Segment, OpenError
             remove_snapshot(&*open.files, &open.dir, snapshot).map_err(failed())?;
         }
     }
+    if open.committed_remote_end.is_some() {
+        // Its epochs may be the very ones that do not fit; the bucket's take their place.
+        remove_if_there(&*open.files, &open.dir.join(LEADER_EPOCH_CHECKPOINT)).map_err(failed())?;
+    }
     let segment = Segment::create(&open.files, &open.dir, at, at).map_err(failed())?;
     open.files.sync_dir(&open.dir).map_err(failed())?;
-    Ok(segment)
+    Local::of(open, vec![segment], Vec::new())
 }
 
 fn producers(open: &OpenLog, segments: &Segments, now_ms: i64) -> Result<ProducerTable, OpenError> {
