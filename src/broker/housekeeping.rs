@@ -53,6 +53,13 @@ pub fn start(
         })),
         chores.spawn(purge_deleted_topics(shared.clone(), tiers.cloned(), stop.clone())),
     ];
+    duties.extend(tiers.map(|tiers| {
+        let follow = tiers.clone().follow(shared.config.clone(), shared.controller.watch());
+        let stop = stop.clone();
+        chores.spawn(async move {
+            stop.run_until_cancelled(follow).await;
+        })
+    }));
     duties.extend(
         tiers.map(|tiers| chores.spawn(TieringDuty::new(shared.clone(), tiers.clone()).run(stop.clone()))),
     );

@@ -2,24 +2,37 @@
 //! It moves nothing (`housekeeping.rs` does). Invariant: opening sends nothing, so that a bucket that is down delays and
 //! fails no start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use firnline_cache::read_through::{CacheConfig, ReadThrough};
+use firnline_controller::id::BrokerId;
+use firnline_controller::image::metadata::MetadataImage;
+use firnline_controller::record::kinds::Resource;
 use firnline_tiering::cold::commit::TierCommit;
 use firnline_tiering::cold::layout::Layout;
 use firnline_tiering::cold::manifest_store::ManifestStore;
 use firnline_tiering::cold::marker::Bucket;
+use firnline_tiering::cold::pace::UNLIMITED;
 use firnline_tiering::cold::probe::{Finding, probe};
 use firnline_tiering::cold::reader::ColdReader;
 use firnline_tiering::cold::store::{OpenStoreError, Store, StoreLimits};
 use firnline_tiering::offload::context::{Notes, Tier};
 use firnline_tiering::offload::intent::Intents;
+use tokio::sync::watch;
 
 use crate::broker::doors::{Doors, Runtimes};
 use crate::broker::tier_counts::TierCounts;
 use crate::config::broker::{BrokerConfig, Remote};
+use crate::config::settings::Settings;
+use crate::metadata::settings;
+use crate::metadata::view::MetadataView;
 use crate::partition::cold_desk::ColdAccess;
+use crate::partition::cold_limits::ColdLimits;
+
+/// Values altered for all brokers, and for this one.
+type Dynamic = [BTreeMap<String, String>; 2];
 
 /// Why the bucket's settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +82,9 @@ impl Tiers {
         let cache = ReadThrough::new(cache_config(&remote, config, runtimes), runtimes.cold.clone());
         let cold = runtimes.cold.clone();
         let reader = ColdReader::new(bucket.clone(), manifests.clone(), cache.clone(), cold.clone());
-        let access = ColdAccess::new(reader.clone(), cold, remote.reads_max, remote.reads_waiting_max);
+        let limits = ColdLimits::new(remote.fetch_wait_ms_max, remote.list_offsets_timeout_ms);
+        let access =
+            ColdAccess::new(reader.clone(), cold, remote.reads_max, remote.reads_waiting_max, limits);
         let tier = Arc::new(Tier {
             bucket: bucket.clone(),
             manifests,
@@ -104,6 +119,39 @@ impl Tiers {
             }
         }
         self.counts.probed(report);
+    }
+
+    /// Keeps what operators may change while the broker runs as the image says, until the image's source is gone.
+    pub async fn follow(
+        self: Arc<Self>,
+        config: Arc<BrokerConfig>,
+        mut images: watch::Receiver<Arc<MetadataImage>>,
+    ) {
+        let mut acted: Option<Dynamic> = None;
+        loop {
+            let view = MetadataView::new(images.borrow_and_update().clone());
+            let overrides = [Resource::BrokerDefault, Resource::Broker(BrokerId(config.node_id))];
+            let overrides = overrides.map(|resource| view.overrides(resource));
+            if acted.as_ref() != Some(&overrides) {
+                self.apply(&settings::in_force(&config, &view));
+                acted = Some(overrides);
+            }
+            if images.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn apply(&self, settings: &Settings) {
+        let number =
+            |name: &str, least: u64| settings.number(name).map_or(least, |value| value.max(1).unsigned_abs());
+        self.access.limits().set(
+            number("remote.fetch.max.wait.ms", self.remote.fetch_wait_ms_max),
+            number("remote.list.offsets.request.timeout.ms", self.remote.list_offsets_timeout_ms),
+        );
+        let store = &self.bucket.store;
+        store.copy_pace().set(number("remote.log.manager.copy.max.bytes.per.second", UNLIMITED));
+        store.fetch_pace().set(number("remote.log.manager.fetch.max.bytes.per.second", UNLIMITED));
     }
 
     /// Closes the chunk cache.

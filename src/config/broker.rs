@@ -153,6 +153,8 @@ pub struct Remote {
     pub reads_max: usize,
     /// Cold reads that may wait (`remote.log.reader.max.pending.tasks`).
     pub reads_waiting_max: usize,
+    /// How long a fetch that needs the bucket waits, ms (`remote.fetch.max.wait.ms`).
+    pub fetch_wait_ms_max: u64,
     /// How long a lookup by time waits for the bucket, ms (`remote.list.offsets.request.timeout.ms`).
     pub list_offsets_timeout_ms: u64,
     /// Memory the chunk cache may hold, bytes (`firn.cache.memory.bytes`).

@@ -52,6 +52,7 @@ pub fn read(settings: &Settings) -> Result<Option<Remote>, String> {
         uploads_max: size("remote.log.manager.copier.thread.pool.size") as usize,
         reads_max: size("remote.log.reader.threads") as usize,
         reads_waiting_max: size("remote.log.reader.max.pending.tasks") as usize,
+        fetch_wait_ms_max: size("remote.fetch.max.wait.ms"),
         list_offsets_timeout_ms: size("remote.list.offsets.request.timeout.ms"),
         cache_memory_bytes: size("firn.cache.memory.bytes"),
         cache_disk_bytes: size("firn.cache.disk.bytes"),

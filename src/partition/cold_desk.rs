@@ -1,6 +1,6 @@
 //! One core's cold reads: begun for one fetch, kept until the same question is asked again.
-//! A fetch never waits for the bucket longer than it would wait for new records: what comes later lies here for the
-//! next fetch. Invariant: entries and their bytes are bounded; a lost entry only means that it is read again.
+//! A fetch waits for the bucket no longer than `remote.fetch.max.wait.ms`: what comes later lies here for the next
+//! fetch. Invariant: entries and their bytes are bounded; a lost entry only means that it is read again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::partition::cold_limits::ColdLimits;
 use crate::partition::replica::PartitionHandle;
 use crate::purgatory::delayed::{WaitKey, WakeBoard};
 
@@ -34,19 +35,31 @@ pub struct ColdAccess {
     reading: Arc<Semaphore>,
     /// Cold reads begun or in line (`remote.log.reader.max.pending.tasks`).
     pending: Arc<Semaphore>,
+    limits: ColdLimits,
 }
 
 impl ColdAccess {
     /// Reads run on `cold`, at most `at_once` of them with `in_line` more waiting.
-    pub fn new(reader: Arc<ColdReader>, cold: Handle, at_once: usize, in_line: usize) -> Arc<Self> {
+    pub fn new(
+        reader: Arc<ColdReader>,
+        cold: Handle,
+        at_once: usize,
+        in_line: usize,
+        limits: ColdLimits,
+    ) -> Arc<Self> {
         let reading = Arc::new(Semaphore::new(at_once.max(1)));
         let pending = Arc::new(Semaphore::new(at_once.max(1).saturating_add(in_line)));
-        Arc::new(Self { reader, cold, reading, pending })
+        Arc::new(Self { reader, cold, reading, pending, limits })
     }
 
     /// The reader, for questions that are no fetch.
     pub fn reader(&self) -> &Arc<ColdReader> {
         &self.reader
+    }
+
+    /// How long requests wait for the bucket.
+    pub fn limits(&self) -> &ColdLimits {
+        &self.limits
     }
 
     /// The runtime that cold reads run on.

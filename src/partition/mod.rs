@@ -3,6 +3,7 @@
 
 pub mod cold_desk;
 pub mod cold_lane;
+pub mod cold_limits;
 pub mod directory;
 pub mod hosted;
 pub mod leader;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firnline_tiering::cold::marker::Ownership;
 use firnline_tiering::cold::probe::Finding;
@@ -64,8 +65,12 @@ fn backlog(hosted: &[PartitionHandle]) -> Vec<Family> {
     ]
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn bucket(tiers: &Tiers) -> Vec<Family> {
-    let requests = tiers.bucket.store.requests();
+    let (store, requests) = (&tiers.bucket.store, tiers.bucket.store.requests());
     let op = |name: &str| vec![("op", name.to_owned())];
     let direction = |name: &str| vec![("direction", name.to_owned())];
     let owner = match tiers.bucket.ownership() {
@@ -103,6 +108,9 @@ fn bucket(tiers: &Tiers) -> Vec<Family> {
         Family::counter("firn_bucket_bytes", "Bytes moved")
             .with(direction("up"), requests.bytes_put)
             .with(direction("down"), requests.bytes_got),
+        Family::counter("firn_bucket_throttle_ms", "Time requests waited for the byte quotas")
+            .with(direction("up"), millis(store.copy_pace().waited()))
+            .with(direction("down"), millis(store.fetch_pace().waited())),
         Family::gauge("firn_bucket_owner", "1 at whose the bucket is, as far as it is known")
             .with(vec![("owner", owner.to_owned())], true),
         Family::gauge("firn_bucket_probe", "What the probe at start found: 1 yes, 0 no, -1 unknown")

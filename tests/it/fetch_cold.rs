@@ -169,7 +169,7 @@ async fn with_the_bucket_down_everything_hot_goes_on() {
 
 #[tokio::test]
 async fn what_is_not_there_yet_is_an_empty_answer_and_no_error() {
-    let broker = TestBroker::start().await;
+    let broker = TestBroker::with(&["remote.fetch.max.wait.ms=30"]).await;
     let mut client = broker.client().await;
     let scene = Scene::write(&mut client, "slow", 1, 40).await;
     scene.settle(&mut client, 0).await;

@@ -12,6 +12,7 @@ mod house;
 
 mod admin;
 mod bench;
+mod bucket_limits;
 mod clients;
 mod commands;
 mod connections;

@@ -41,7 +41,8 @@ pub fn handle(ctx: &Context, header: &Header, view: FetchView) -> Answer {
     if fetching.is_enough(&pass) {
         return fetching.answer(pass);
     }
-    Answer::Later(Box::pin(fetching.wait()))
+    let deadline = fetching.deadline(&pass);
+    Answer::Later(Box::pin(fetching.wait(deadline)))
 }
 
 fn refuse(header: &Header, refused: SessionRefused) -> Answer {
@@ -71,6 +72,8 @@ struct Pass {
     urgent: bool,
     /// Places of partitions whose bytes came off the cold desk.
     cold: Vec<usize>,
+    /// Some partition's bytes are on their way from the bucket.
+    coming: bool,
 }
 
 impl Fetching {
@@ -92,7 +95,19 @@ impl Fetching {
     }
 
     fn is_enough(&self, pass: &Pass) -> bool {
-        !self.waits || pass.urgent || pass.bytes >= self.min_bytes
+        let may_wait = self.waits || pass.coming;
+        // When all that was asked of the bucket is here it goes out, as in Kafka: no more of it will come by itself.
+        let all_came = !pass.cold.is_empty() && !pass.coming;
+        !may_wait || pass.urgent || pass.bytes >= self.min_bytes || all_came
+    }
+
+    /// Until when it waits: for the bucket as long as the broker allows (`remote.fetch.max.wait.ms`), for new records
+    /// as long as the client does.
+    fn deadline(&self, pass: &Pass) -> Instant {
+        match &self.ctx.shared.cold {
+            Some(cold) if pass.coming => Instant::now() + cold.limits().fetch_wait_max(),
+            _ => self.deadline,
+        }
     }
 
     /// Looks at every partition in order, sharing out the bytes.
@@ -102,6 +117,7 @@ impl Fetching {
             bytes: 0,
             urgent: false,
             cold: Vec::new(),
+            coming: false,
         };
         for (wanted, target) in self.opened.wanted.iter().zip(&self.targets) {
             let fetched = match target {
@@ -179,7 +195,7 @@ impl Fetching {
             return;
         }
         match desk.ask(partition, ask.from, ask.max_bytes, partition.bound(self.isolation)) {
-            Desk::Coming => {}
+            Desk::Coming => pass.coming = true,
             Desk::Here(bytes) => {
                 let bytes = whole_batches(bytes, ask.max_bytes, ask.min_one);
                 if !bytes.is_empty() {
@@ -207,11 +223,11 @@ impl Fetching {
         self.ctx.metadata().leader_by_id(id.topic, id.index).map(hint)
     }
 
-    /// Waits for news of any partition, or for the deadline.
-    async fn wait(self) -> Answer {
+    /// Waits for news of any partition, or for `deadline`.
+    async fn wait(self, deadline: Instant) -> Answer {
         let watched = self.targets.iter().flatten();
         let keys = watched.map(|partition| (partition.wait_key(), partition.interest()));
-        let mut wait = self.ctx.core.purgatory.watch(keys, self.deadline);
+        let mut wait = self.ctx.core.purgatory.watch(keys, deadline);
         loop {
             // First a look: something may have come between the last one and the registration.
             let pass = self.look();

@@ -89,9 +89,8 @@ impl Asking {
 
     /// How long searching may take: what the client says (v10), at most what the broker allows.
     fn within(&self, timeout_ms: i32) -> Duration {
-        let remote = self.ctx.shared.config.remote.as_ref();
-        let limit =
-            remote.map_or(DISK_TIMEOUT, |remote| Duration::from_millis(remote.list_offsets_timeout_ms));
+        let cold = self.ctx.shared.cold.as_ref();
+        let limit = cold.map_or(DISK_TIMEOUT, |cold| cold.limits().list_offsets_max());
         match u64::try_from(timeout_ms) {
             Ok(asked) if asked > 0 && self.header.version >= 10 => limit.min(Duration::from_millis(asked)),
             _ => limit,

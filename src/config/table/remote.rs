@@ -5,7 +5,7 @@ use crate::config::key::{Key, Kind, broker, int_from, long_from};
 
 const PLUGIN: &str = "the bucket needs no plugin; set firn.remote.url and, for S3, firn.s3.*";
 const NO_RLMM: &str = "the quorum keeps the tier's metadata; there is no metadata topic";
-const NO_QUOTA: &str = "byte rates to and from the bucket are not limited yet";
+const WINDOW: &str = "byte rates are kept second by second";
 
 /// The remote tier by Kafka's names.
 #[rustfmt::skip] // one row per key
@@ -23,13 +23,13 @@ pub const REMOTE: &[Key] = &[
     broker("remote.log.manager.expiration.thread.pool.size", int_from(1), Some("10"), "Deletions at once.").accepted("a log's deletions run one after the other, beside its uploads"),
     broker("remote.log.manager.follower.thread.pool.size", int_from(1), Some("2"), "Followers looked after at once.").accepted("replication between brokers is not built yet"),
     broker("remote.log.manager.thread.pool.size", int_from(1), Some("2"), "Older name of the copier and expiration pools.").accepted("use the copier and expiration keys"),
-    broker("remote.log.manager.copy.max.bytes.per.second", long_from(1), Some("9223372036854775807"), "Bytes per second to the bucket.").dynamic().accepted(NO_QUOTA),
-    broker("remote.log.manager.fetch.max.bytes.per.second", long_from(1), Some("9223372036854775807"), "Bytes per second from the bucket.").dynamic().accepted(NO_QUOTA),
-    broker("remote.log.manager.copy.quota.*", Kind::Text, None, "Window of the copy quota.").accepted(NO_QUOTA),
-    broker("remote.log.manager.fetch.quota.*", Kind::Text, None, "Window of the fetch quota.").accepted(NO_QUOTA),
+    broker("remote.log.manager.copy.max.bytes.per.second", long_from(1), Some("9223372036854775807"), "Bytes per second to the bucket; uploads over it wait (KIP-956).").dynamic(),
+    broker("remote.log.manager.fetch.max.bytes.per.second", long_from(1), Some("9223372036854775807"), "Bytes per second from the bucket, cold reads and the reading back of uploads together; what is over it waits (KIP-956).").dynamic(),
+    broker("remote.log.manager.copy.quota.*", Kind::Text, None, "Window of the copy quota.").accepted(WINDOW),
+    broker("remote.log.manager.fetch.quota.*", Kind::Text, None, "Window of the fetch quota.").accepted(WINDOW),
     broker("remote.log.reader.threads", int_from(1), Some("10"), "Cold reads at once."),
     broker("remote.log.reader.max.pending.tasks", int_from(1), Some("100"), "Cold reads that may wait for their turn."),
-    broker("remote.fetch.max.wait.ms", int_from(1), Some("500"), "How long a fetch waits for bytes from the bucket.").dynamic().accepted("a fetch waits as long as its client allows; then it answers empty and the download goes on"),
+    broker("remote.fetch.max.wait.ms", int_from(1), Some("500"), "How long a fetch that needs the bucket waits for it, whatever its client allows for new records; what comes later waits for the next fetch.").dynamic(),
     broker("remote.list.offsets.request.timeout.ms", long_from(1), Some("30000"), "How long a lookup by time waits for the bucket.").dynamic(),
     broker("remote.log.index.file.cache.total.size.bytes", long_from(1), Some("1073741824"), "Disk for indexes of remote segments.").dynamic().accepted("indexes share the chunk cache, see firn.cache.*"),
     broker("remote.log.index.file.cache.ttl.ms", long_from(1), Some("900000"), "How long an unused index is kept.").accepted("indexes share the chunk cache, see firn.cache.*"),

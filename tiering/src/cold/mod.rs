@@ -13,6 +13,7 @@ pub mod manifest_store;
 pub mod marker;
 mod memo;
 pub mod object;
+pub mod pace;
 pub mod probe;
 pub mod reader;
 mod remote;

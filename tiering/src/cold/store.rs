@@ -2,6 +2,7 @@
 //! back-off, errors that say what to do, and a count of every request. Knows keys and bytes, no format.
 //! Invariant: a key is PUT once, by whoever drew its uuid; repeating a PUT writes the same bytes again.
 
+use crate::cold::pace::Pace;
 use crate::cold::requests::{Counters, Requests};
 use crate::cold::s3::CredentialChain;
 use crate::cold::store_error::{Operation, StoreError};
@@ -97,6 +98,8 @@ pub struct Store {
     limits: StoreLimits,
     entropy: Arc<dyn Entropy>,
     counters: Counters,
+    copy: Pace,
+    fetch: Pace,
 }
 
 impl Store {
@@ -109,7 +112,8 @@ impl Store {
         entropy: Arc<dyn Entropy>,
     ) -> Arc<Self> {
         let (url, prefix) = (url.into(), prefix.into());
-        Arc::new(Self { inner, prefix, url, limits, entropy, counters: Counters::default() })
+        let (counters, copy, fetch) = Default::default();
+        Arc::new(Self { inner, prefix, url, limits, entropy, counters, copy, fetch })
     }
 
     /// The store that the settings name. Sends nothing: a bucket that is down is found out by the first request.
@@ -149,11 +153,22 @@ impl Store {
         self.counters.snapshot()
     }
 
+    /// The limit on bytes that go to the bucket.
+    pub fn copy_pace(&self) -> &Pace {
+        &self.copy
+    }
+
+    /// The limit on bytes that come from the bucket, whoever asks for them.
+    pub fn fetch_pace(&self) -> &Pace {
+        &self.fetch
+    }
+
     /// Writes an object whole. Repeated on failure: the key is the caller's alone.
     pub async fn put(&self, key: &str, body: Vec<Bytes>) -> Result<(), StoreError> {
         let payload = PutPayload::from_iter(body);
         let len = payload.content_length() as u64;
         let path = self.path(key);
+        self.copy.turn(len).await;
         self.attempt(Operation::Put, key, len, || async {
             self.inner.put(&path, payload.clone()).await.map(drop)
         })
@@ -174,6 +189,7 @@ impl Store {
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         let path = self.path(key);
         let wanted = range.end.saturating_sub(range.start);
+        self.fetch.turn(wanted).await;
         let bytes = self
             .attempt(Operation::Get, key, wanted, || async {
                 self.inner.get_range(&path, range.clone()).await
@@ -209,6 +225,8 @@ impl Store {
             })
             .await?;
         let bytes = read.map_err(|len| StoreError::TooLong { key: key.to_owned(), len, limit })?;
+        // How long it is shows only now: who comes next waits for it.
+        self.fetch.turn(bytes.len() as u64).await;
         self.counters.bytes_got.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
     }
@@ -335,6 +353,7 @@ impl PartUpload<'_> {
         let payload = PutPayload::from_iter(body);
         let len = payload.content_length() as u64;
         let limit = self.store.limits.timeout + Duration::from_secs(len >> 20);
+        self.store.copy.turn(len).await;
         self.store.counters.count(Operation::Put);
         let sent = tokio::time::timeout(limit, self.upload.put_part(payload)).await;
         self.settle(sent.map_err(|_| limit))?;
