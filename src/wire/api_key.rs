@@ -79,7 +79,8 @@ pub struct Api {
     pub doc: &'static str,
     /// The test under `tests/it` that sends every version to a running broker: `file::function`.
     pub test: &'static str,
-    /// Outside clients that have spoken it with us, with the versions they used.
+    /// Outside clients that have spoken it with us, with the versions they used; that of `tests/outside`, which speaks
+    /// all of them, is left to its evidence.
     pub outside: &'static str,
 }
 
