@@ -1,4 +1,5 @@
-//! Consumer groups over the wire, classic protocol: two members, a rebalance, commits, and what a restart keeps.
+//! Consumer groups over the wire, classic protocol: two members, a rebalance, commits, members that fall silent or
+//! come back by their lasting names, and what a restart keeps.
 
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -26,6 +27,7 @@ const REBALANCE_IN_PROGRESS: i16 = 27;
 const NON_EMPTY_GROUP: i16 = 68;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
+const FENCED_INSTANCE_ID: i16 = 82;
 
 fn group() -> GroupId {
     GroupId(text(GROUP))
@@ -36,12 +38,25 @@ struct Member {
     client: Client,
     id: String,
     generation: i32,
+    instance: Option<&'static str>,
+    session_ms: i32,
 }
 
 impl Member {
+    /// One that the group does not know.
+    async fn stranger(broker: &TestBroker) -> Self {
+        let client = broker.client().await;
+        Self { client, id: String::new(), generation: -1, instance: None, session_ms: 30_000 }
+    }
+
+    /// A process whose configuration gives it a lasting name (KIP-345).
+    async fn named(broker: &TestBroker, instance: &'static str) -> Self {
+        Self { instance: Some(instance), ..Self::stranger(broker).await }
+    }
+
     /// Asks for a member id, as every client since KIP-394 does.
     async fn new(broker: &TestBroker) -> Self {
-        let mut member = Self { client: broker.client().await, id: String::new(), generation: -1 };
+        let mut member = Self::stranger(broker).await;
         let first = member.join().await;
         assert_eq!(first.error_code, MEMBER_ID_REQUIRED);
         assert!(!first.member_id.is_empty());
@@ -55,9 +70,10 @@ impl Member {
             .with_metadata(Bytes::from_static(b"topics"));
         JoinGroupRequest::default()
             .with_group_id(group())
-            .with_session_timeout_ms(30_000)
+            .with_session_timeout_ms(self.session_ms)
             .with_rebalance_timeout_ms(60_000)
             .with_member_id(text(&self.id))
+            .with_group_instance_id(self.instance.map(text))
             .with_protocol_type(text("consumer"))
             .with_protocols(vec![protocol])
     }
@@ -66,7 +82,7 @@ impl Member {
         let request = self.join_request();
         let joined = self.client.call(7, &request).await.expect("JoinGroup");
         if joined.error_code == 0 {
-            self.generation = joined.generation_id;
+            (self.id, self.generation) = (joined.member_id.to_string(), joined.generation_id);
         }
         joined
     }
@@ -81,6 +97,7 @@ impl Member {
             .with_group_id(group())
             .with_generation_id(self.generation)
             .with_member_id(text(&self.id))
+            .with_group_instance_id(self.instance.map(text))
             .with_assignments(assignments.collect());
         let answer = self.client.call(3, &request).await.expect("SyncGroup");
         (answer.error_code, answer.assignment)
@@ -90,7 +107,8 @@ impl Member {
         let request = HeartbeatRequest::default()
             .with_group_id(group())
             .with_generation_id(self.generation)
-            .with_member_id(text(&self.id));
+            .with_member_id(text(&self.id))
+            .with_group_instance_id(self.instance.map(text));
         self.client.call(3, &request).await.expect("Heartbeat").error_code
     }
 
@@ -104,6 +122,7 @@ impl Member {
             .with_group_id(group())
             .with_generation_id_or_member_epoch(generation)
             .with_member_id(text(&self.id))
+            .with_group_instance_id(self.instance.map(text))
             .with_topics(vec![topic]);
         self.client.call(7, &request).await.expect("OffsetCommit").topics[0].partitions[0].error_code
     }
@@ -150,7 +169,11 @@ async fn find_coordinator(broker: &TestBroker) {
 }
 
 async fn scene() -> TestBroker {
-    let broker = TestBroker::start().await;
+    scene_with(&[]).await
+}
+
+async fn scene_with(set: &[&str]) -> TestBroker {
+    let broker = TestBroker::with(set).await;
     broker.client().await.create("read", 2, &[]).await;
     find_coordinator(&broker).await;
     broker
@@ -197,6 +220,82 @@ async fn two_members_share_a_group_through_a_rebalance() {
     assert_eq!(first.join().await.members.len(), 1);
     assert_eq!(first.sync(&[(&own, b"both")]).await.1, Bytes::from_static(b"both"));
     assert_eq!(second.heartbeat().await, UNKNOWN_MEMBER_ID);
+}
+
+/// A second member enters: the first, told by its heartbeat, joins again, leads, and gives itself `p0`, the other `p1`.
+async fn share(first: &mut Member, second: &mut Member) {
+    let request = second.join_request();
+    let waiting = second.client.send(7, &request).await.unwrap();
+    until("the first member is told", async || first.heartbeat().await == REBALANCE_IN_PROGRESS).await;
+    assert_eq!(first.join().await.error_code, 0);
+    let joined = second.client.receive::<JoinGroupRequest>(7, waiting).await.unwrap();
+    assert_eq!(joined.error_code, 0);
+    (second.id, second.generation) = (joined.member_id.to_string(), joined.generation_id);
+    let (one, two) = (first.id.clone(), second.id.clone());
+    let parts: [(&str, &[u8]); 2] = [(&one, b"p0"), (&two, b"p1")];
+    let (led, followed) = tokio::join!(first.sync(&parts), second.sync(&[]));
+    assert_eq!((led, followed), ((0, Bytes::from_static(b"p0")), (0, Bytes::from_static(b"p1"))));
+}
+
+#[tokio::test]
+async fn a_member_that_falls_silent_is_out_and_the_rest_share_what_it_had() {
+    let broker = scene_with(&["group.min.session.timeout.ms=1000"]).await;
+    let mut first = Member::new(&broker).await;
+    assert_eq!(first.join().await.error_code, 0);
+    let own = first.id.clone();
+    assert_eq!(first.sync(&[(&own, b"both")]).await.0, 0);
+    let mut silent = Member::new(&broker).await;
+    silent.session_ms = 3_000;
+    share(&mut first, &mut silent).await;
+
+    // It sends nothing more, and its connection stays open: only its session says that it is gone.
+    until("the first member is told", async || first.heartbeat().await == REBALANCE_IN_PROGRESS).await;
+    let before = first.generation;
+    let rejoined = first.join().await;
+    assert_eq!((rejoined.error_code, rejoined.members.len()), (0, 1));
+    assert_eq!(first.generation, before + 1, "one silent member, one rebalance");
+    assert_eq!(first.sync(&[(&own, b"both")]).await, (0, Bytes::from_static(b"both")));
+    assert_eq!(first.heartbeat().await, 0);
+    assert_eq!(silent.heartbeat().await, UNKNOWN_MEMBER_ID);
+    assert_eq!(silent.commit(silent.generation, 7).await, UNKNOWN_MEMBER_ID, "what it had is another's now");
+    agrees_with_its_log(&broker).await;
+}
+
+#[tokio::test]
+async fn a_static_member_comes_back_to_its_part_and_fences_who_else_uses_its_name() {
+    let mut broker = scene().await;
+    let mut first = Member::named(&broker, "a").await;
+    assert_eq!(first.join().await.error_code, 0, "a lasting name needs no id to join with");
+    let own = first.id.clone();
+    assert_eq!(first.sync(&[(&own, b"both")]).await.0, 0);
+    let mut second = Member::named(&broker, "b").await;
+    share(&mut first, &mut second).await;
+    let generation = first.generation;
+
+    // Its process ended without a word and starts again, without the id it had.
+    let mut again = Member::named(&broker, "b").await;
+    let joined = again.join().await;
+    assert_eq!((joined.error_code, again.generation), (0, generation), "no rebalance");
+    assert_ne!(again.id, second.id);
+    assert_eq!(again.sync(&[]).await, (0, Bytes::from_static(b"p1")));
+    assert_eq!((first.heartbeat().await, again.heartbeat().await), (0, 0), "nobody has to join again");
+
+    // The one before was not dead after all: whatever it does now is refused, and disturbs nobody.
+    assert_eq!(second.heartbeat().await, FENCED_INSTANCE_ID);
+    assert_eq!(second.sync(&[]).await.0, FENCED_INSTANCE_ID);
+    assert_eq!(second.commit(generation, 7).await, FENCED_INSTANCE_ID);
+    assert_eq!(second.join().await.error_code, FENCED_INSTANCE_ID);
+    assert_eq!((first.heartbeat().await, again.heartbeat().await), (0, 0));
+    assert_eq!(again.commit(generation, 42).await, 0);
+
+    // The names outlive the broker's own restart.
+    broker.restart().await;
+    find_coordinator(&broker).await;
+    let mut later = Member::named(&broker, "b").await;
+    assert_eq!((later.join().await.error_code, later.generation), (0, generation));
+    assert_eq!(later.sync(&[]).await, (0, Bytes::from_static(b"p1")));
+    assert_eq!(committed(&mut later.client).await, (42, "here".to_owned()));
+    agrees_with_its_log(&broker).await;
 }
 
 /// What the coordinator holds is what a replay of its log gives.
@@ -260,7 +359,7 @@ async fn groups_are_listed_described_and_deleted() {
 #[tokio::test]
 async fn offsets_of_a_deleted_topic_go_with_it() {
     let broker = scene().await;
-    let mut simple = Member { client: broker.client().await, id: String::new(), generation: -1 };
+    let mut simple = Member::stranger(&broker).await;
     assert_eq!(simple.commit(-1, 7).await, 0);
     let mut client = broker.client().await;
     assert_eq!(committed(&mut client).await.0, 7);
