@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use bytes::BufMut;
 use futures::future::LocalBoxFuture;
 use tokio::io::AsyncReadExt;
 
@@ -79,6 +80,17 @@ pub struct Connection<S> {
     held: Option<Request>,
     /// Reads no more: the reason is told once the answers are out.
     ending: Option<Ended>,
+    awaiting: Awaiting,
+}
+
+/// What the kernel was told to wait for.
+struct Awaiting {
+    /// Bytes that make the socket readable.
+    low_water: usize,
+    /// The last read took all there was room for, so the socket may hold more.
+    full: bool,
+    /// Quiet in the middle of a frame: each byte is a sign of life again.
+    trickles: bool,
 }
 
 enum Pending {
@@ -88,7 +100,7 @@ enum Pending {
 
 /// What a connection woke up for.
 enum Event {
-    Read(io::Result<usize>),
+    Read(io::Result<Arrived>),
     Answered(Answer),
     Gate(Answer),
     Knock(Knock),
@@ -113,6 +125,7 @@ impl<S: Service> Connection<S> {
             gate: None,
             held: None,
             ending: None,
+            awaiting: Awaiting { low_water: 1, full: false, trickles: false },
         }
     }
 
@@ -133,6 +146,9 @@ impl<S: Service> Connection<S> {
                 }
             }
             pulse.set_busy(!self.answers.is_empty() || self.gate.is_some());
+            if let Err(error) = self.tell_low_water() {
+                return Ended::Io(error);
+            }
             if let Some(ended) = self.wait(pulse).await {
                 return ended;
             }
@@ -205,11 +221,26 @@ impl<S: Service> Connection<S> {
         self.sender.send(&mut self.stream, &pieces).await
     }
 
+    /// Has this core woken once for the rest of a large frame, and not for each packet of it. Costs nothing while
+    /// frames are small.
+    fn tell_low_water(&mut self) -> io::Result<()> {
+        let awaiting = &mut self.awaiting;
+        let low_water = if awaiting.trickles { 1 } else { self.frames.low_water() };
+        if low_water == awaiting.low_water && (low_water == 1 || !awaiting.full) {
+            return Ok(());
+        }
+        (awaiting.low_water, awaiting.full) = (low_water, false);
+        self.stream.set_low_water(low_water)
+    }
+
     /// Waits until something happens; answers why the connection ends, if it does.
     async fn wait(&mut self, pulse: &Pulse) -> Option<Ended> {
         match self.next_event(pulse).await {
-            Event::Read(Ok(0)) => return Some(Ended::Eof),
-            Event::Read(Ok(_)) => pulse.beat(),
+            Event::Read(Ok(Arrived { bytes: 0, .. })) => return Some(Ended::Eof),
+            Event::Read(Ok(arrived)) => {
+                (self.awaiting.full, self.awaiting.trickles) = (arrived.full, false);
+                pulse.beat();
+            }
             Event::Read(Err(error)) => return Some(Ended::Io(error)),
             Event::Answered(answer) => self.settle_first(answer),
             Event::Gate(answer) => {
@@ -220,7 +251,10 @@ impl<S: Service> Connection<S> {
             Event::Knock(Knock::Quiet) => {
                 self.frames.release();
                 self.sender.release();
+                self.awaiting.trickles = true;
             }
+            // Bytes below the mark were not seen: they show now, or the next knock is the last.
+            Event::Knock(Knock::Idle) if self.awaiting.low_water > 1 => self.awaiting.trickles = true,
             Event::Knock(Knock::Idle) => return Some(Ended::Idle),
             Event::Knock(Knock::Stop) => {
                 self.ending.get_or_insert(Ended::Stop);
@@ -280,10 +314,19 @@ async fn optional<T>(future: Option<&mut LocalBoxFuture<'static, T>>) -> T {
     }
 }
 
+/// What a read brought.
+struct Arrived {
+    bytes: usize,
+    /// It took all there was room for.
+    full: bool,
+}
+
 /// Reads what has arrived. Room is made only once there is something to read, so an idle connection holds none.
-async fn read(stream: &mut Stream, frames: &mut FrameReader) -> io::Result<usize> {
+async fn read(stream: &mut Stream, frames: &mut FrameReader) -> io::Result<Arrived> {
     stream.readable().await?;
-    stream.read_buf(frames.space()).await
+    let mut space = frames.space();
+    let bytes = stream.read_buf(&mut space).await?;
+    Ok(Arrived { bytes, full: !space.has_remaining_mut() })
 }
 
 #[cfg(test)]
@@ -297,6 +340,10 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream};
     use tokio::sync::oneshot;
     use tokio::task::LocalSet;
+
+    use crate::server::pulse::Pulses;
+    use crate::transport::dial::dial;
+    use crate::transport::net::{ListenOptions, Net, OsNet};
 
     /// Answers by a script: what each correlation id gets.
     #[derive(Clone, Default)]
@@ -358,13 +405,14 @@ mod tests {
     fn start(answers: Vec<(i32, Answer)>) -> Setting {
         let (client, server) = tokio::io::duplex(1 << 16);
         let script = Script { answers: Rc::new(RefCell::new(answers)), ..Script::default() };
-        let stream = Stream::Simulated(Box::new(server));
-        let connection =
-            Connection::new(stream, script.clone(), Arc::default(), ColdLane::new(None), 1 << 20);
         let pulse = Rc::new(Pulse::default());
-        let beat = pulse.clone();
-        let ended = tokio::task::spawn_local(async move { connection.run(&beat).await });
+        let ended = serve(Stream::Simulated(Box::new(server)), script.clone(), pulse.clone());
         Setting { script, client, pulse, ended }
+    }
+
+    fn serve(stream: Stream, script: Script, pulse: Rc<Pulse>) -> tokio::task::JoinHandle<Ended> {
+        let connection = Connection::new(stream, script, Arc::default(), ColdLane::new(None), 1 << 20);
+        tokio::task::spawn_local(async move { connection.run(&pulse).await })
     }
 
     impl Setting {
@@ -463,6 +511,45 @@ mod tests {
                 let write = tokio::time::timeout(Duration::from_millis(200), it.client.write_all(&flood));
                 assert!(write.await.is_err(), "280 KB went into a connection that answers nothing");
                 assert_eq!(it.begun(), [0]);
+            })
+            .await;
+    }
+
+    async fn turns(count: usize) {
+        for _ in 0..count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_large_frame_is_timed_out_and_a_trickle_of_it_is_not() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let options = ListenOptions { backlog: 1, send_buffer: None, receive_buffer: None };
+                let mut listener = OsNet.listen(([127, 0, 0, 1], 0).into(), &options).await.unwrap();
+                let address = listener.local_addr().unwrap().to_string();
+                let mut client = dial(&address, Duration::from_secs(5)).await.unwrap();
+                let stream = listener.accept().await.unwrap().attach().unwrap();
+                let pulses = Rc::new(Pulses::default());
+                let entry = pulses.enter();
+                let ended = serve(stream, Script::default(), entry.pulse.clone());
+                client.write_all(&200_000i32.to_be_bytes()).await.unwrap();
+                turns(50).await;
+                for _ in 0..3 {
+                    // Each byte lies far below what the kernel was told to wait for.
+                    client.write_all(b"x").await.unwrap();
+                    for _ in 0..2 {
+                        pulses.sweep_once(Some(1));
+                        turns(50).await;
+                    }
+                    assert!(!ended.is_finished(), "bytes came in");
+                }
+                for _ in 0..3 {
+                    pulses.sweep_once(Some(1));
+                    turns(50).await;
+                }
+                assert!(matches!(ended.await.unwrap(), Ended::Idle));
             })
             .await;
     }

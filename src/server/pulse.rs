@@ -96,7 +96,8 @@ impl Pulses {
         }
     }
 
-    fn sweep_once(&self, limit: Option<u32>) {
+    /// Looks at every connection once; `limit` in sweeps.
+    pub(super) fn sweep_once(&self, limit: Option<u32>) {
         for pulse in self.pulses.borrow().values() {
             let quiet = pulse.quiet_sweeps.get().saturating_add(1);
             pulse.quiet_sweeps.set(quiet);

@@ -4,12 +4,19 @@
 //! ```text
 //! size i32, 1..=cap | size bytes        and again
 //! ```
-use bytes::BytesMut;
+use bytes::buf::Limit;
+use bytes::{BufMut, BytesMut};
 
 /// Room made ahead of a client that has shown nothing yet.
 const AHEAD_BYTES: usize = 64 * 1024;
+/// Most room made ahead for a frame whose size has not arrived.
+const AHEAD_MAX: usize = 2 << 20;
 /// Smallest room worth a read.
 const LEAST_SPACE: usize = 4 * 1024;
+/// Small frames read at once, when a client sends several ahead.
+const FRAMES_AHEAD: usize = 4;
+/// Fewer missing bytes than this are not waited for together: telling the kernel costs as much as reading twice.
+const LOW_WATER_MIN: usize = 32 * 1024;
 const SIZE_BYTES: usize = 4;
 
 /// Why a stream is not Kafka's. Each closes the connection, with one log line.
@@ -52,24 +59,45 @@ impl FrameReader {
         FrameReader { buffer: BytesMut::new(), cap, proven: 0, first: true }
     }
 
-    /// The buffer to read into; it has spare room. Only append to it.
-    pub fn space(&mut self) -> &mut BytesMut {
+    /// Where to read into; it has spare room. A large frame is read up to its end and the size behind it, so that no
+    /// part of its successor has to be moved; small ones are read as many as there are.
+    pub fn space(&mut self) -> Limit<&mut BytesMut> {
         let ahead = self.ahead();
         if self.buffer.capacity() - self.buffer.len() < ahead {
             self.buffer.reserve(ahead);
         }
-        &mut self.buffer
+        let spare = self.buffer.capacity() - self.buffer.len();
+        (&mut self.buffer).limit(if ahead > AHEAD_BYTES { ahead } else { spare })
     }
 
-    /// Room to make: what the frame still needs, but at most as much again as has arrived, or as its
-    /// predecessor was long, or [`AHEAD_BYTES`].
+    /// Room to make: what the frame still needs and the next size, but at most as much again as has arrived, or as
+    /// its predecessor was long, or [`AHEAD_BYTES`]. Before the size is known, the predecessor says what to expect.
     fn ahead(&self) -> usize {
         let held = self.buffer.len();
-        let announced = match self.size() {
-            Some(size) if size > 0 => (SIZE_BYTES + size as usize).saturating_sub(held),
-            _ => LEAST_SPACE,
-        };
-        announced.min(held.max(self.proven).max(AHEAD_BYTES)).max(LEAST_SPACE)
+        match self.missing() {
+            Some(missing) => {
+                let shown = held.max(self.proven + 2 * SIZE_BYTES).max(AHEAD_BYTES);
+                (missing + SIZE_BYTES).min(shown)
+            }
+            None => {
+                let several = (FRAMES_AHEAD * self.proven).min(AHEAD_BYTES);
+                several.max(self.proven + 2 * SIZE_BYTES).clamp(LEAST_SPACE, AHEAD_MAX)
+            }
+        }
+    }
+
+    /// Bytes that are worth waking up for: 1, or what is missing of a large frame and has room here.
+    pub fn low_water(&self) -> usize {
+        match self.missing() {
+            Some(missing) if missing >= LOW_WATER_MIN => missing.min(self.ahead()),
+            _ => 1,
+        }
+    }
+
+    /// Bytes that the first frame still needs, once its size is known.
+    fn missing(&self) -> Option<usize> {
+        let size = usize::try_from(self.size()?).unwrap_or(0);
+        Some((SIZE_BYTES + size).saturating_sub(self.buffer.len()))
     }
 
     fn size(&self) -> Option<i32> {
@@ -150,8 +178,18 @@ mod tests {
 
     fn first_error(bytes: &[u8]) -> FrameError {
         let mut reader = FrameReader::new(100 << 20);
-        reader.space().extend_from_slice(bytes);
+        fill(&mut reader, bytes);
         drain(&mut reader).expect_err("not a frame")
+    }
+
+    /// Reads `bytes` as a socket would: as much at a time as there is room.
+    fn fill(reader: &mut FrameReader, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let mut space = reader.space();
+            let room = space.remaining_mut().min(bytes.len());
+            space.put_slice(&bytes[..room]);
+            bytes = &bytes[room..];
+        }
     }
 
     proptest! {
@@ -166,7 +204,7 @@ mod tests {
             // The first body must not look like HTTP or TLS: its size is far below either.
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
-                reader.space().extend_from_slice(now);
+                fill(&mut reader, now);
                 frames.extend(drain(&mut reader).expect("well-formed"));
                 rest = later;
             }
@@ -177,7 +215,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let mut reader = FrameReader::new(1000);
-            reader.space().extend_from_slice(&bytes);
+            fill(&mut reader, &bytes);
             let _ = drain(&mut reader);
         }
     }
@@ -201,12 +239,12 @@ mod tests {
     #[test]
     fn an_announced_size_buys_no_memory() {
         let mut reader = FrameReader::new(100 << 20);
-        reader.space().extend_from_slice(&(90i32 << 20).to_be_bytes());
+        fill(&mut reader, &(90i32 << 20).to_be_bytes());
         assert_eq!(reader.next_frame(), Ok(None));
-        assert!(reader.space().capacity() <= 2 * AHEAD_BYTES, "{} bytes held", reader.buffer.capacity());
+        assert!(reader.space().remaining_mut() <= 2 * AHEAD_BYTES, "{} bytes held", reader.buffer.capacity());
         let chunk = vec![7; AHEAD_BYTES];
         for sent in (AHEAD_BYTES..).step_by(AHEAD_BYTES).take(64) {
-            reader.space().extend_from_slice(&chunk);
+            fill(&mut reader, &chunk);
             assert_eq!(reader.next_frame(), Ok(None));
             assert!(reader.buffer.capacity() <= 4 * sent + 2 * AHEAD_BYTES, "{sent} bytes arrived");
         }
@@ -216,17 +254,52 @@ mod tests {
     fn a_client_that_sent_a_megabyte_gets_room_for_the_next_at_once() {
         let mut reader = FrameReader::new(100 << 20);
         let stream = framed(&[vec![1; 1 << 20]]);
-        reader.space().extend_from_slice(&stream);
+        fill(&mut reader, &stream);
         assert_eq!(drain(&mut reader).expect("a frame").len(), 1);
-        reader.space().extend_from_slice(&stream[..SIZE_BYTES]);
-        let space = reader.space();
-        assert!(space.capacity() - space.len() >= 1 << 20, "{} bytes of room", space.capacity());
+        fill(&mut reader, &stream[..SIZE_BYTES]);
+        let room = reader.space().remaining_mut();
+        assert_eq!(room, (1 << 20) + SIZE_BYTES, "the whole frame and the next size, and nothing behind it");
+        assert_eq!(reader.low_water(), 1 << 20);
+    }
+
+    #[test]
+    fn steady_frames_reuse_one_buffer_and_move_no_part_of_a_frame() {
+        let mut reader = FrameReader::new(100 << 20);
+        let stream = framed(&[vec![1; 1 << 20], vec![2; 1 << 20], vec![3; 1 << 20], vec![4; 1 << 20]]);
+        let (mut rest, mut places) = (&stream[..], Vec::new());
+        while !rest.is_empty() {
+            let held = reader.buffer.len();
+            let mut space = reader.space();
+            let room = space.remaining_mut().min(rest.len());
+            space.put_slice(&rest[..room]);
+            rest = &rest[room..];
+            while let Some(frame) = reader.next_frame().expect("well-formed") {
+                places.push(frame.as_ptr());
+                assert!(reader.buffer.len() <= SIZE_BYTES, "{} bytes of the next frame", reader.buffer.len());
+            }
+            assert!(held < 2 << 20);
+        }
+        assert_eq!(places.len(), 4);
+        assert_eq!(places[2], places[3], "the buffer of a served frame takes the next one");
+    }
+
+    #[test]
+    fn only_the_rest_of_a_large_frame_is_waited_for_and_only_as_far_as_there_is_room() {
+        let mut reader = FrameReader::new(100 << 20);
+        assert_eq!(reader.low_water(), 1);
+        fill(&mut reader, &(90i32 << 20).to_be_bytes());
+        assert_eq!(reader.low_water(), AHEAD_BYTES, "a size that nobody has proven yet");
+        fill(&mut reader, &vec![0; 1 << 20]);
+        assert_eq!(reader.low_water(), (1 << 20) + SIZE_BYTES, "as much again as has arrived");
+        let mut reader = FrameReader::new(100 << 20);
+        fill(&mut reader, &framed(&[vec![0; 40_000]])[..20_000]);
+        assert_eq!(reader.low_water(), 1, "20 KB are not worth a system call");
     }
 
     #[test]
     fn an_idle_reader_gives_its_memory_back() {
         let mut reader = FrameReader::new(1 << 20);
-        reader.space().extend_from_slice(&framed(&[vec![1; 1000]]));
+        fill(&mut reader, &framed(&[vec![1; 1000]]));
         assert!(reader.next_frame().expect("a frame").is_some());
         reader.release();
         assert_eq!(reader.buffer.capacity(), 0);
@@ -235,7 +308,7 @@ mod tests {
     #[test]
     fn a_frame_is_its_own_buffer() {
         let mut reader = FrameReader::new(1 << 20);
-        reader.space().extend_from_slice(&framed(&[vec![1; 10], vec![2; 10]]));
+        fill(&mut reader, &framed(&[vec![1; 10], vec![2; 10]]));
         let mut first = reader.next_frame().expect("a frame").expect("whole");
         first.fill(9);
         assert_eq!(&reader.next_frame().expect("a frame").expect("whole")[..], &[2; 10]);

@@ -5,10 +5,12 @@
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
+use firnline_tiering::hot::syscall::set_receive_low_water;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 /// Opens listening sockets: the machine's own, or a simulated network's.
@@ -89,9 +91,23 @@ impl Stream {
     /// Waits until a read has something to answer. A simulated connection is always asked directly.
     pub async fn readable(&self) -> io::Result<()> {
         match self {
-            Stream::Kernel(socket) => socket.readable().await,
+            Stream::Kernel(socket) => std::future::poll_fn(|cx| socket.poll_read_ready(cx)).await,
             Stream::Simulated(_) => Ok(()),
         }
+    }
+
+    /// Has the kernel report the connection as readable only once `bytes` have arrived (at least 1), or the other side
+    /// has ended. The kernel takes less where its own buffer is smaller; a read answers whatever is there.
+    pub fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        let Stream::Kernel(socket) = self else { return Ok(()) };
+        if bytes > 1 {
+            // Forgets that there was something to read. Nothing is lost: when told the new mark, the kernel reports
+            // again what has arrived already.
+            let forget: io::Result<()> =
+                socket.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+            debug_assert!(forget.is_err());
+        }
+        set_receive_low_water(socket.as_fd(), bytes)
     }
 
     /// Runs one non-blocking system call on the kernel socket as soon as it is writable; `None` when there is no
@@ -254,6 +270,9 @@ fn advance(slices: &mut [&[u8]], mut first: usize, mut wrote: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::dial::dial;
+    use futures::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
     fn advance_skips_whole_slices_and_cuts_the_next() {
@@ -262,6 +281,58 @@ mod tests {
         assert_eq!((first, slices[first]), (2, &b"fg"[..]));
         let first = advance(&mut slices, first, 3);
         assert_eq!(first, slices.len());
+    }
+
+    /// A client's socket and the connection as the door hands it out.
+    async fn pair() -> (tokio::net::TcpStream, Stream) {
+        let options = ListenOptions { backlog: 8, send_buffer: None, receive_buffer: None };
+        let mut listener = OsNet.listen(([127, 0, 0, 1], 0).into(), &options).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let client = dial(&address, std::time::Duration::from_secs(5)).await.unwrap();
+        (client, listener.accept().await.unwrap().attach().unwrap())
+    }
+
+    /// Whether a read has something to answer once everything that was sent has arrived.
+    async fn is_readable(stream: &Stream) -> bool {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            if stream.readable().now_or_never().is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[tokio::test]
+    async fn below_the_low_water_mark_nothing_is_readable_and_what_lies_there_shows_when_it_falls() {
+        let (mut client, mut stream) = pair().await;
+        client.write_all(b"head").await.unwrap();
+        stream.readable().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap(), 4);
+        stream.set_low_water(1000).unwrap();
+        client.write_all(&[1; 999]).await.unwrap();
+        assert!(!is_readable(&stream).await);
+        client.write_all(&[1; 1]).await.unwrap();
+        stream.readable().await.unwrap();
+        // As much is there as is waited for: telling the kernel reports it again.
+        stream.set_low_water(1000).unwrap();
+        stream.readable().await.unwrap();
+        stream.set_low_water(1001).unwrap();
+        assert!(!is_readable(&stream).await);
+        stream.set_low_water(1).unwrap();
+        stream.readable().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 2000]).await.unwrap(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_seen_below_the_mark() {
+        let (mut client, mut stream) = pair().await;
+        stream.set_low_water(1000).unwrap();
+        client.write_all(b"half").await.unwrap();
+        drop(client);
+        stream.readable().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap(), 4);
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap(), 0);
     }
 
     #[tokio::test]

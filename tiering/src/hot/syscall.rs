@@ -1,6 +1,7 @@
 //! Whether pages of a file are in memory: cachestat(2) where the kernel has it (6.5), else preadv2(RWF_NOWAIT).
-//! The only file with `unsafe`: one call that no crate offers. Invariant: never blocks on a disk.
-#![allow(unsafe_code, reason = "cachestat(2) has no safe wrapper yet; each block states its proof")]
+//! The only file with `unsafe`, so a socket option that no crate offers stands here too. Invariant: never blocks on a
+//! disk.
+#![allow(unsafe_code, reason = "these calls have no safe wrapper yet; each block states its proof")]
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -49,6 +50,21 @@ pub fn resident(fd: BorrowedFd<'_>, at: u64, len: u64) -> bool {
         }
     }
     readable_without_waiting(fd, at, len)
+}
+
+/// Has a socket count as readable only once `bytes` have arrived, 1 being the kernel's own choice (SO_RCVLOWAT). Waits
+/// that go on are told at once when that many are there already. The kernel takes less than asked for where the socket's
+/// buffer is smaller.
+pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    let size = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: `socket` is borrowed, so it stays open during the call. The pointer is to a live local of the size that is
+    // passed; the kernel reads it and does not keep it.
+    let rc = unsafe {
+        let option = (&raw const bytes).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, option, size)
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn cached_pages(fd: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<u64> {
