@@ -66,6 +66,10 @@ impl TopicConfig {
             file_delete_delay_ms: read.number("file.delete.delay.ms"),
             validate_compressed: settings.flag("firn.validate.compressed") == Some(true),
             producer_expiration_ms: settings.number("producer.id.expiration.ms").unwrap_or(i64::MAX),
+            min_cleanable_ppm: millionths(&read.text("min.cleanable.dirty.ratio")),
+            delete_retention_ms: read.number("delete.retention.ms"),
+            min_compaction_lag_ms: read.number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: read.number("max.compaction.lag.ms"),
         };
         if log.remote_copy_disable {
             // Nothing new goes to the bucket, so nothing local may go before the whole log's retention (KIP-950).
@@ -81,6 +85,12 @@ impl TopicConfig {
 /// A broker-wide local retention never keeps more than the topic's whole log: -2 then says "as the whole log".
 fn within(local: i64, whole: i64) -> i64 {
     if whole >= 0 && !(0..=whole).contains(&local) { -2 } else { local }
+}
+
+/// A checked ratio in millionths.
+fn millionths(ratio: &str) -> u32 {
+    // What is no number was refused before; the default stands in.
+    (ratio.parse::<f64>().unwrap_or(0.5).clamp(0.0, 1.0) * 1e6).round() as u32
 }
 
 fn timestamp_type(word: &str) -> TimestampType {

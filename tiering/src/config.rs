@@ -88,6 +88,14 @@ pub struct LogConfig {
     pub validate_compressed: bool,
     /// `producer.id.expiration.ms`: a producer silent this long is forgotten.
     pub producer_expiration_ms: i64,
+    /// `min.cleanable.dirty.ratio` in millionths: the dirty part of a log that starts a cleaning.
+    pub min_cleanable_ppm: u32,
+    /// `delete.retention.ms`: how long a tombstone stays once everything older of its key is gone.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: segments with a younger record are not cleaned.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a segment this old is cleaned whatever the ratio.
+    pub max_compaction_lag_ms: i64,
 }
 
 impl Default for LogConfig {
@@ -114,11 +122,21 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             validate_compressed: false,
             producer_expiration_ms: 24 * 3_600_000,
+            min_cleanable_ppm: 500_000,
+            delete_retention_ms: 24 * 3_600_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
         }
     }
 }
 
 impl LogConfig {
+    /// The age at which a segment rolls. The cleaner never touches the active one, so a compacted log rolls in time
+    /// for `max.compaction.lag.ms` (KIP-354).
+    pub fn roll_ms(&self) -> i64 {
+        if self.compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
+    }
+
     /// Local retention by time once −2 ("as the whole log") is resolved; −1 keeps for ever.
     pub fn effective_local_retention_ms(&self) -> i64 {
         if self.local_retention_ms == -2 { self.retention_ms } else { self.local_retention_ms }

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod clock;
 pub mod codec;
 pub mod cold;
+pub mod compact;
 pub mod config;
 pub mod entropy;
 pub mod epoch;

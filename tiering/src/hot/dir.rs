@@ -7,6 +7,7 @@
 //! <log.dir>/<name>-<number>/                         one log
 //! <log.dir>/<name>-<number>.<uuid, 32 hex>-delete/   a log on its way out
 //! <log>/<20-digit base>.log .index .timeindex .txnindex .snapshot .producers [.deleted]
+//! <log>/<20-digit base>.log .index .timeindex .txnindex [.cleaned | .swap]
 //! <log>/leader-epoch-checkpoint  partition.metadata
 //! ```
 
@@ -24,6 +25,10 @@ pub const META_PROPERTIES: &str = "meta.properties";
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// Added to the name of a file that is on its way out.
 pub const DELETED: &str = ".deleted";
+/// Added to the name of a file that the cleaner is writing.
+pub const CLEANED: &str = ".cleaned";
+/// Added to the name of a file that the cleaner has written and that takes its place now.
+pub const SWAP: &str = ".swap";
 const DELETE_DIR: &str = "-delete";
 /// Longest directory name a file system takes.
 const NAME_MAX: usize = 255;
@@ -67,6 +72,9 @@ pub fn file_name(base: Offset, kind: Kind) -> String {
     debug_assert!(base.0 >= 0, "offset {base} cannot be a name");
     format!("{:020}{}", base.0, kind.suffix())
 }
+
+/// The files that are a segment, the log last: whoever finds that finds the others.
+pub const SEGMENT_FILES: [Kind; 4] = [Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex, Kind::Log];
 
 /// Reads [`file_name`] back; `None` for any other name.
 pub fn parse_file_name(name: &str) -> Option<(Offset, Kind)> {

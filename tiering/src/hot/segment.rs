@@ -303,6 +303,16 @@ impl Segment {
         self.memory.store(None);
     }
 
+    /// Opens the index files, if they answer, so that readers of this value find what belongs to its log file even
+    /// when other files take over the names.
+    pub fn hold_indexes(&self) -> io::Result<()> {
+        if !self.index_is_in_memory() {
+            self.index_file(&self.offset_file, Kind::OffsetIndex, crate::hot::index::OFFSET_ENTRY)?;
+            self.index_file(&self.time_file, Kind::TimeIndex, crate::hot::index::TIME_ENTRY)?;
+        }
+        Ok(())
+    }
+
     // ---- reading: any thread, no lock ----
 
     /// The first batch that ends above `offset`; `None` if the segment has none.

@@ -309,7 +309,7 @@ fn must_roll(active: &Segment, batch: &BatchHeader, now_ms: i64, config: &LogCon
         _ => now_ms.saturating_sub(active.first_append_ms().unwrap_or(now_ms)),
     };
     bytes + batch.size() as u64 > config.segment_bytes.min(SEGMENT_BYTES_MAX)
-        || waited > config.segment_ms
+        || waited > config.roll_ms()
         || active.index_is_full(config.segment_index_bytes)
         || !active.reaches(batch.last_offset())
 }

@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Log {
-    /// Seals the active segment if `segment.ms` passed since its first append, also when nothing comes any more.
+    /// Seals the active segment if its time passed since its first append, also when nothing comes any more.
     /// Returns whether it did.
     pub fn roll_if_due(&self) -> io::Result<bool> {
         let active = self.segments.load().active().clone();
-        let segment_ms = self.config.load().segment_ms;
-        let due = active
-            .first_append_ms()
-            .is_some_and(|first| self.clock.now_ms().saturating_sub(first) > segment_ms);
+        let roll_ms = self.config.load().roll_ms();
+        let due =
+            active.first_append_ms().is_some_and(|first| self.clock.now_ms().saturating_sub(first) > roll_ms);
         if due { self.roll() } else { Ok(false) }
     }
 

@@ -2,6 +2,7 @@
 //! It offloads nothing and decides no retention: `offload/`, `retention.rs` and `gc.rs` do, over this.
 
 pub mod append;
+pub mod clean;
 pub mod directory;
 pub mod housekeeping;
 mod load;
@@ -11,6 +12,7 @@ pub mod read;
 pub mod recode;
 mod recover;
 pub mod sealed;
+mod swap;
 pub mod time;
 pub mod truncate;
 pub mod unified;

@@ -9,6 +9,7 @@ use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
 use crate::log::open::{OpenError, OpenLog, Recovered, RemoteEnd, remove_if_there};
 use crate::log::producers::{Snapshot, rebuild, remove_snapshot, snapshots};
+use crate::log::swap::settle_swap;
 use crate::log::unified::{Chores, Log, Writer};
 use crate::offsets::Offset;
 use crate::producer::state::ProducerTable;
@@ -16,7 +17,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 /// Largest `leader-epoch-checkpoint` that is read.
@@ -55,6 +56,9 @@ impl Log {
             lineage: ArcSwap::from_pointee(lineage),
             tier: ArcSwapOption::empty(),
             recovery_point: AtomicI64::new(recovery_point.0),
+            clean_point: AtomicI64::new(-1),
+            cuts: AtomicU64::new(0),
+            in_cleaning: AtomicBool::new(false),
             undecided: AtomicI64::new(i64::MAX),
             offline: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -69,16 +73,13 @@ impl Log {
 /// Removes what a crash left half done, and files that belong to no segment. Answers the segments' bases, rising.
 fn tidy(files: &dyn Files, dir: &Path) -> Result<Vec<Offset>, OpenError> {
     let shown = dir.display();
+    settle_swap(files, dir).map_err(OpenError::storage(format!("end a cleaning of {shown}")))?;
     let names = files.list(dir).map_err(OpenError::storage(format!("list {shown}")))?;
     let remove = |name: &str| {
         files.remove(&dir.join(name)).map_err(OpenError::storage(format!("remove {shown}/{name}")))
     };
-    if let Some(name) = names.iter().find(|name| name.ends_with(".swap")) {
-        let what = format!("{shown}/{name} is an unfinished compaction; let the broker that began it end it");
-        return Err(OpenError::Inconsistent { what });
-    }
     for name in &names {
-        if name.ends_with(DELETED) || name.ends_with(".cleaned") || name.ends_with(".tmp") {
+        if name.ends_with(DELETED) || name.ends_with(".tmp") {
             remove(name)?;
         }
     }

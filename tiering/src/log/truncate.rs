@@ -183,6 +183,7 @@ impl Log {
         writer.snapshots.push(Snapshot::of(&producers, end));
         writer.producers = producers;
         self.recovery_point.fetch_min(end.0, Ordering::AcqRel);
+        self.uncleaned_from(end);
         Ok(())
     }
 
@@ -224,7 +225,14 @@ impl Log {
         self.change_lineage(|lineage| lineage.truncate_from(at));
         self.save_lineage(chores)?;
         self.recovery_point.store(at.0, Ordering::Release);
+        self.uncleaned_from(at);
         Ok(())
+    }
+
+    /// What will come at and above `end` has never been cleaned.
+    fn uncleaned_from(&self, end: Offset) {
+        self.clean_point.fetch_min(end.0, Ordering::AcqRel);
+        self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
     fn check_floor(&self, asked: Offset, start: Offset) -> Result<(), CutError> {

@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// One log. Cheap to share (`Arc<Log>`).
@@ -32,6 +32,12 @@ pub struct Log {
     pub(super) lineage: ArcSwap<Lineage>,
     pub(super) tier: ArcSwapOption<TierRow>,
     pub(super) recovery_point: AtomicI64,
+    /// Below it the cleaner has been; −1 while nobody knows.
+    pub(super) clean_point: AtomicI64,
+    /// How often its end was cut off.
+    pub(super) cuts: AtomicU64,
+    /// A cleaner works on it.
+    pub(super) in_cleaning: AtomicBool,
     /// First offset of the oldest open transaction; `i64::MAX` if there is none.
     pub(super) undecided: AtomicI64,
     pub(super) offline: OnceLock<Arc<str>>,
