@@ -172,7 +172,7 @@ pub enum Tier {
 /// `firn bench`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
-    /// Write batches, acknowledged by all in-sync replicas
+    /// Write batches
     Produce {
         /// What both sides have.
         #[command(flatten)]
@@ -183,13 +183,74 @@ pub enum Bench {
         /// Requests per connection that may wait for their answer; without a rate this sets the load
         #[arg(long, value_name = "COUNT", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         in_flight: u32,
+        /// Who acknowledges: 0 nobody, 1 the leader, all in-sync replicas
+        #[arg(long, value_enum, default_value = "all")]
+        acks: Acks,
+        /// Codec of the batches
+        #[arg(long, value_enum, default_value = "none")]
+        codec: BatchCodec,
+        /// How much of each value is random; the rest repeats, so that a codec has something to do
+        #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u32).range(0..=100))]
+        random_percent: u32,
+        /// Write into each batch when it was due, for `consume --tail` on the same machine; without a codec only
+        #[arg(long)]
+        stamp: bool,
     },
-    /// Read from the start of the log, again and again
+    /// Read from the start of the log, again and again, or what arrives
     Consume {
         /// What both sides have.
         #[command(flatten)]
         load: Load,
+        /// Start at the end and wait for what arrives; nothing may come
+        #[arg(long)]
+        tail: bool,
+        /// How long the broker may hold an empty fetch, milliseconds
+        #[arg(long, value_name = "MS", default_value = "500", value_parser = clap::value_parser!(i32).range(0..=60_000))]
+        wait_ms: i32,
     },
+    /// Knock until every partition of a topic has acknowledged one record, and say when that was
+    First {
+        /// Topic; it must exist once the broker serves
+        #[arg(long, short, value_name = "NAME")]
+        topic: String,
+        /// Partitions that must answer, from 0
+        #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: i32,
+        /// When to give up
+        #[arg(long, value_name = "COUNT", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: u64,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+}
+
+/// Who acknowledges a produce request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Acks {
+    /// Nobody: there is no answer.
+    #[value(name = "0")]
+    Nobody,
+    /// The leader.
+    #[value(name = "1")]
+    Leader,
+    /// Every in-sync replica.
+    All,
+}
+
+/// Codec of a bench's batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BatchCodec {
+    /// As they are.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy in Java's framing.
+    Snappy,
+    /// LZ4 frames.
+    Lz4,
+    /// Zstandard.
+    Zstd,
 }
 
 /// A load.
@@ -204,10 +265,16 @@ pub struct Load {
     /// MB/s (10^6 bytes) over all connections; 0 is as fast as it goes. Latency counts from when the rate meant an operation to begin
     #[arg(long, value_name = "MB/S", default_value = "0")]
     pub rate: f64,
-    /// How long
+    /// The same in operations per second over all connections
+    #[arg(long, value_name = "COUNT", default_value = "0", conflicts_with = "rate")]
+    pub operation_rate: f64,
+    /// Stop after so many MB (10^6 bytes) over all connections; 0 sets no limit
+    #[arg(long, value_name = "COUNT", default_value = "0")]
+    pub megabytes: u64,
+    /// How long at most
     #[arg(long, value_name = "COUNT", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
-    /// Connections; they take partitions in turn
+    /// Connections; the topic's partitions are dealt out to them, and each goes round its own
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
     /// Form of the result
@@ -254,7 +321,10 @@ mod tests {
             "firn tier status orders --admin h:1 -o json",
             "firn tier status",
             "firn bench produce --topic t --rate 50 --seconds 5 --connections 4 --record-bytes 100 --batch-bytes 16384",
+            "firn bench produce -t t --operation-rate 100 --acks 0 --codec zstd --random-percent 50 --megabytes 10",
             "firn bench consume -t t -b h:1 -o json",
+            "firn bench consume -t t --tail --wait-ms 100",
+            "firn bench first -t t --partitions 3",
             "firn config explain retention.ms",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -35,6 +35,8 @@ pub struct Connection {
     client_id: StrBytes,
     next_correlation_id: i32,
     versions: BTreeMap<i16, (i16, i16)>,
+    /// Answers are read in here: its memory serves again once an answer is dropped.
+    incoming: BytesMut,
 }
 
 impl Connection {
@@ -62,6 +64,7 @@ impl Connection {
             client_id: StrBytes::from_string(client_id.to_owned()),
             next_correlation_id: 0,
             versions: BTreeMap::new(),
+            incoming: BytesMut::new(),
         };
         let asked = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("firn"))
@@ -163,7 +166,7 @@ impl Connection {
 
     /// Waits for the next whole frame and gives it without its size.
     pub async fn receive_frame(&mut self) -> Result<Bytes, ClientError> {
-        match timeout(ANSWER_PATIENCE, read_frame(&mut self.stream)).await {
+        match timeout(ANSWER_PATIENCE, read_frame(&mut self.stream, &mut self.incoming)).await {
             Ok(Ok(Ok(frame))) => Ok(frame),
             Ok(Ok(Err(size))) => Err(self.not_kafka(format!("it announces an answer of {size} bytes"))),
             Ok(Err(source)) => Err(self.broken(source)),
@@ -183,21 +186,23 @@ impl Connection {
     }
 }
 
-/// The next frame of a stream without its size, or the size that cannot be one.
-pub(super) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Bytes, i32>> {
+/// The next frame of a stream without its size, or the size that cannot be one. `incoming` is empty before and after.
+pub(super) async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+    incoming: &mut BytesMut,
+) -> io::Result<Result<Bytes, i32>> {
     let size = stream.read_i32().await?;
     let length = match usize::try_from(size) {
         Ok(length) if (4..=ANSWER_BYTES_MAX).contains(&length) => length,
         _ => return Ok(Err(size)),
     };
-    let mut frame = BytesMut::new();
-    while frame.len() < length {
-        let room = (length - frame.len()).min(READ_BYTES);
-        frame.reserve(room);
-        let mut part = (&mut frame).limit(room);
+    while incoming.len() < length {
+        let room = (length - incoming.len()).min(READ_BYTES);
+        incoming.reserve(room);
+        let mut part = (&mut *incoming).limit(room);
         if stream.read_buf(&mut part).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(Ok(frame.freeze()))
+    Ok(Ok(incoming.split().freeze()))
 }

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes};
-use tokio::io::AsyncWriteExt;
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
@@ -20,15 +20,19 @@ pub struct Sender {
 
 /// The half that receives.
 pub struct Receiver {
-    stream: OwnedReadHalf,
+    /// Buffered: small answers come several at a time.
+    stream: BufReader<OwnedReadHalf>,
     address: String,
+    incoming: BytesMut,
 }
 
 /// Parts a connection on which no answer is awaited.
 pub fn split(connection: Connection) -> (Sender, Receiver) {
     let (stream, address) = connection.into_parts();
     let (read, write) = stream.into_split();
-    (Sender { stream: write, address: address.clone() }, Receiver { stream: read, address })
+    let receiver =
+        Receiver { stream: BufReader::new(read), address: address.clone(), incoming: BytesMut::new() };
+    (Sender { stream: write, address }, receiver)
 }
 
 impl Sender {
@@ -57,7 +61,7 @@ impl Receiver {
 
     async fn receive_frame(&mut self) -> Result<Bytes, ClientError> {
         let broken = |source| ClientError::Broken { address: self.address.clone(), source };
-        let frame = match timeout(ANSWER_PATIENCE, read_frame(&mut self.stream)).await {
+        let frame = match timeout(ANSWER_PATIENCE, read_frame(&mut self.stream, &mut self.incoming)).await {
             Ok(outcome) => outcome.map_err(broken)?,
             Err(_) => return Err(broken(io::ErrorKind::TimedOut.into())),
         };

@@ -17,7 +17,8 @@ pub const PRODUCE_VERSION: i16 = 9;
 pub const FETCH_VERSION: i16 = 12;
 /// How long the broker may take over a produce.
 const PRODUCE_PATIENCE_MS: i32 = 30_000;
-const ACKS_ALL: i16 = -1;
+/// Every in-sync replica acknowledges.
+pub const ACKS_ALL: i16 = -1;
 
 fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
@@ -25,10 +26,15 @@ fn name(topic: &str) -> TopicName {
 
 /// Appends one whole batch, acknowledged by all in-sync replicas.
 pub fn production(topic: &str, index: i32, batch: Bytes) -> ProduceRequest {
+    production_with(topic, index, batch, ACKS_ALL)
+}
+
+/// Appends one whole batch; `acks` as Kafka numbers them: -1 all, 1 the leader, 0 nobody, and then there is no answer.
+pub fn production_with(topic: &str, index: i32, batch: Bytes, acks: i16) -> ProduceRequest {
     let part = PartitionProduceData::default().with_index(index).with_records(Some(batch));
     let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![part]);
     ProduceRequest::default()
-        .with_acks(ACKS_ALL)
+        .with_acks(acks)
         .with_timeout_ms(PRODUCE_PATIENCE_MS)
         .with_topic_data(vec![topic])
 }
@@ -72,11 +78,47 @@ pub struct Fetched {
 
 /// Reads one partition without a session.
 pub async fn fetch(connection: &mut Connection, ask: &FetchAsk<'_>) -> Result<Fetched, ClientError> {
-    let part = FetchPartition::default()
-        .with_partition(ask.index)
-        .with_fetch_offset(ask.from)
-        .with_partition_max_bytes(ask.bytes_max);
-    let topic = FetchTopic::default().with_topic(name(ask.topic)).with_partitions(vec![part]);
+    let parts = [(ask.index, ask.from)];
+    let together = FetchTogether {
+        topic: ask.topic,
+        parts: &parts,
+        part_bytes_max: ask.bytes_max,
+        bytes_max: ask.bytes_max,
+        wait_ms: ask.wait_ms,
+    };
+    let mut fetched = fetch_together(connection, &together).await?;
+    fetched.pop().map(|(_, part)| part).ok_or_else(missing)
+}
+
+/// What one fetch asks of several partitions of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchTogether<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partitions and the first offset wanted of each; the first ones are served first.
+    pub parts: &'a [(i32, i64)],
+    /// Bytes of each at most, but always a whole first batch.
+    pub part_bytes_max: i32,
+    /// Bytes of all at most, but always a whole first batch.
+    pub bytes_max: i32,
+    /// How long the broker may wait for bytes, milliseconds.
+    pub wait_ms: i32,
+}
+
+/// Reads several partitions at once, without a session: index and content of each, in the order of the answer.
+pub async fn fetch_together(
+    connection: &mut Connection,
+    ask: &FetchTogether<'_>,
+) -> Result<Vec<(i32, Fetched)>, ClientError> {
+    let part = |(index, from): &(i32, i64)| {
+        FetchPartition::default()
+            .with_partition(*index)
+            .with_fetch_offset(*from)
+            .with_partition_max_bytes(ask.part_bytes_max)
+    };
+    let topic = FetchTopic::default()
+        .with_topic(name(ask.topic))
+        .with_partitions(ask.parts.iter().map(part).collect());
     let request = FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(ask.wait_ms)
@@ -84,20 +126,23 @@ pub async fn fetch(connection: &mut Connection, ask: &FetchAsk<'_>) -> Result<Fe
         .with_max_bytes(ask.bytes_max)
         .with_session_epoch(-1)
         .with_topics(vec![topic]);
-    let answer = connection.call(FETCH_VERSION, &request).await?;
-    fetched(answer)
+    fetched(connection.call(FETCH_VERSION, &request).await?)
 }
 
-fn fetched(answer: FetchResponse) -> Result<Fetched, ClientError> {
+fn fetched(answer: FetchResponse) -> Result<Vec<(i32, Fetched)>, ClientError> {
     ClientError::check(answer.error_code, None)?;
-    let mut parts = answer.responses.into_iter().flat_map(|topic| topic.partitions);
-    let part = parts.next().ok_or_else(missing)?;
-    ClientError::check(part.error_code, None)?;
-    Ok(Fetched {
-        records: part.records.unwrap_or_default(),
-        log_start: part.log_start_offset,
-        high_watermark: part.high_watermark,
-    })
+    let parts = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+    let fetched = parts.map(|part| {
+        ClientError::check(part.error_code, None)?;
+        let fetched = Fetched {
+            records: part.records.unwrap_or_default(),
+            log_start: part.log_start_offset,
+            high_watermark: part.high_watermark,
+        };
+        Ok((part.partition_index, fetched))
+    });
+    let fetched: Vec<_> = fetched.collect::<Result<_, ClientError>>()?;
+    if fetched.is_empty() { Err(missing()) } else { Ok(fetched) }
 }
 
 fn missing() -> ClientError {

@@ -148,23 +148,43 @@ fn read(name: String, topic: MetadataResponseTopic) -> Topic {
 
 /// The first offset of a partition's whole log.
 pub async fn earliest(connection: &mut Connection, topic: &str, index: i32) -> Result<i64, ClientError> {
-    let part = ListOffsetsPartition::default()
-        .with_partition_index(index)
-        .with_current_leader_epoch(-1)
-        .with_timestamp(EARLIEST);
-    let topic = ListOffsetsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![part]);
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    let answer = connection.call(7, &request).await?;
-    let mut offset = 0;
-    for part in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-        ClientError::check(part.error_code, None)?;
-        offset = part.offset;
-    }
-    Ok(offset)
+    let offsets = offsets(connection, topic, &[index], End::First).await?;
+    Ok(offsets.first().copied().unwrap_or_default())
 }
 
-/// Kafka's special timestamp for the log start.
-const EARLIEST: i64 = -2;
+/// Which end of a log is asked for, as Kafka's special timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The log start.
+    First = -2,
+    /// One past the last record a consumer may see.
+    Last = -1,
+}
+
+/// One end of several partitions' logs, in the order asked.
+pub async fn offsets(
+    connection: &mut Connection,
+    topic: &str,
+    indexes: &[i32],
+    end: End,
+) -> Result<Vec<i64>, ClientError> {
+    let part = |index: &i32| {
+        ListOffsetsPartition::default()
+            .with_partition_index(*index)
+            .with_current_leader_epoch(-1)
+            .with_timestamp(end as i64)
+    };
+    let parts = indexes.iter().map(part).collect();
+    let topic = ListOffsetsTopic::default().with_name(TopicName(text(topic))).with_partitions(parts);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let answer = connection.call(7, &request).await?;
+    let mut found = BTreeMap::new();
+    for part in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+        ClientError::check(part.error_code, None)?;
+        found.insert(part.partition_index, part.offset);
+    }
+    Ok(indexes.iter().map(|index| found.get(index).copied().unwrap_or_default()).collect())
+}
 
 /// Sets configs of a topic; the others stay as they are.
 pub async fn alter(

@@ -2,7 +2,9 @@
 //! Each file here is one part of it; `run.rs` picks the side.
 
 mod consume;
+mod first;
 mod meter;
 mod pace;
 mod produce;
 pub mod run;
+mod stamp;

@@ -1,36 +1,42 @@
-//! `firn bench produce`: each connection sends one prepared batch again and again, at its pace, acks from all in-sync
-//! replicas. Answers are read beside the sending. Invariant: an answer is matched to the time its request was due.
+//! `firn bench produce`: each connection sends one prepared batch again and again, at its pace, to its partitions in
+//! turn. Answers are read beside the sending. Invariant: an answer is matched to the time its request was due.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use firnline_tiering::batch::builder::BatchBuilder;
+use firnline_tiering::batch::header::Codec;
 use firnline_tiering::clock::{Clock, SystemClock};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::cli::bench::meter::Meter;
 use crate::cli::bench::pace::Pace;
+use crate::cli::bench::stamp::{self, Place};
 use crate::client::connection::{CORRELATION_ID_AT, Connection};
 use crate::client::error::ClientError;
 use crate::client::pipeline::{Receiver, Sender, split};
-use crate::client::records::{PRODUCE_VERSION, acked, production};
+use crate::client::records::{PRODUCE_VERSION, acked, production_with};
 use crate::wire::message::ProduceRequest;
 
 /// One connection's work.
 pub struct Work<'a> {
     /// Topic.
     pub topic: &'a str,
-    /// Partition it writes to.
-    pub partition: i32,
+    /// Partitions it writes to, one request each in turn; not empty.
+    pub partitions: Vec<i32>,
     /// What it sends.
     pub batch: Bytes,
     /// Records in it.
     pub records: u64,
     /// When.
     pub pace: Pace,
+    /// Requests at most.
+    pub operations_max: u32,
     /// Requests sent and not yet answered, at most.
     pub in_flight: usize,
+    /// As Kafka numbers them; 0 is not answered.
+    pub acks: i16,
 }
 
 /// A request on its way: its correlation id, and when it was due.
@@ -39,36 +45,74 @@ type Sent = (i32, Instant);
 /// Sends until the pace ends, and waits for the last answer.
 pub async fn run(connection: Connection, work: Work<'_>) -> Result<Meter, ClientError> {
     let version = connection.version::<ProduceRequest>(PRODUCE_VERSION)?;
-    let request = production(work.topic, work.partition, work.batch.clone());
-    let frame = connection.frame(version, 0, &request)?;
+    let frame = Frame::new(&connection, version, &work)?;
     let (sender, receiver) = split(connection);
     let room = Arc::new(Semaphore::new(work.in_flight));
     // Bounded by the permits of `room`.
     let (sent, awaited) = mpsc::unbounded_channel();
-    let sending = send(sender, frame, work.pace, room.clone(), sent);
+    let sending = send(sender, frame, &work, room.clone(), sent);
     let receiving = receive(receiver, version, &work, room, awaited);
     let ((), meter) = tokio::try_join!(sending, receiving)?;
     Ok(meter)
 }
 
+/// The request as it goes over the wire, with the places that change from one to the next.
+struct Frame {
+    bytes: BytesMut,
+    partition_at: Option<usize>,
+    stamp_at: Option<Place>,
+}
+
+impl Frame {
+    fn new(connection: &Connection, version: i16, work: &Work<'_>) -> Result<Frame, ClientError> {
+        let of = |partition| {
+            let request = production_with(work.topic, partition, work.batch.clone(), work.acks);
+            connection.frame(version, 0, &request)
+        };
+        let (mut bytes, other) = (of(0)?, of(-1)?);
+        // Two requests that differ in nothing else show where the partition stands.
+        let partition_at = bytes.iter().zip(&other).position(|(one, two)| one != two);
+        if let (Some(at), [only]) = (partition_at, &work.partitions[..]) {
+            bytes[at..at + 4].copy_from_slice(&only.to_be_bytes());
+        }
+        let stamp_at = Place::find(&bytes, &work.batch);
+        let partition_at = partition_at.filter(|_| work.partitions.len() > 1);
+        Ok(Frame { bytes, partition_at, stamp_at })
+    }
+
+    /// The request of `place`, due at `due`.
+    fn set(&mut self, place: u32, due: Instant, partitions: &[i32]) -> i32 {
+        let id = place as i32;
+        self.bytes[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&id.to_be_bytes());
+        if let Some(at) = self.partition_at {
+            let partition = partitions[place as usize % partitions.len()];
+            self.bytes[at..at + 4].copy_from_slice(&partition.to_be_bytes());
+        }
+        if let Some(stamp_at) = self.stamp_at {
+            let late_us = u64::try_from(due.elapsed().as_micros()).unwrap_or_default();
+            stamp_at.write(&mut self.bytes, stamp::now_us().saturating_sub(late_us));
+        }
+        id
+    }
+}
+
 async fn send(
     mut sender: Sender,
-    mut frame: BytesMut,
-    pace: Pace,
+    mut frame: Frame,
+    work: &Work<'_>,
     room: Arc<Semaphore>,
     sent: mpsc::UnboundedSender<Sent>,
 ) -> Result<(), ClientError> {
-    for place in 0.. {
+    for place in 0..work.operations_max {
         // A closed semaphore means that the receiving half failed, which is what will be told.
         let Ok(permit) = room.acquire().await else { break };
         permit.forget();
-        let Some(due) = pace.due(place).await else { break };
-        let id = place as i32;
-        frame[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&id.to_be_bytes());
+        let Some(due) = work.pace.due(place).await else { break };
+        let id = frame.set(place, due, &work.partitions);
         if sent.send((id, due)).is_err() {
             break;
         }
-        sender.send_frame(&frame).await?;
+        sender.send_frame(&frame.bytes).await?;
     }
     Ok(())
 }
@@ -82,27 +126,52 @@ async fn receive(
 ) -> Result<Meter, ClientError> {
     let mut meter = Meter::default();
     while let Some((id, due)) = awaited.recv().await {
-        let answer = receiver.receive::<ProduceRequest>(version, id).await?;
-        acked(&answer)?;
+        if work.acks != 0 {
+            acked(&receiver.receive::<ProduceRequest>(version, id).await?)?;
+        }
         meter.count(work.records, work.batch.len() as u64, due.elapsed());
         room.add_permits(1);
     }
     Ok(meter)
 }
 
-/// A batch of about `batch_bytes` with values of `record_bytes`, and how many records it holds: at least one.
-pub fn batch(record_bytes: usize, batch_bytes: usize) -> (Bytes, u64) {
-    let (mut builder, now_ms) = (BatchBuilder::new(), SystemClock.now_ms());
+/// What the records of a batch are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Values {
+    /// Bytes of each value.
+    pub record_bytes: usize,
+    /// How much of a value does not compress.
+    pub random_percent: usize,
+    /// Codec of the batch.
+    pub codec: Codec,
+    /// Leave room for a stamp in the first value.
+    pub stamp: bool,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self { record_bytes: 1024, random_percent: 100, codec: Codec::None, stamp: false }
+    }
+}
+
+/// A batch of about `batch_bytes` before its codec, and how many records it holds: at least one.
+pub fn batch(values: &Values, batch_bytes: usize) -> (Bytes, u64) {
+    let (mut builder, now_ms) = (BatchBuilder::new().codec(values.codec), SystemClock.now_ms());
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    while builder.is_empty() || builder.size() + record_bytes < batch_bytes {
-        // xorshift64: the values do not compress, and each bench sends the same.
-        let value = std::iter::repeat_with(|| {
+    let random_bytes = values.record_bytes * values.random_percent / 100;
+    while builder.is_empty() || builder.size() + values.record_bytes < batch_bytes {
+        // xorshift64: such bytes do not compress, and each bench sends the same.
+        let random = std::iter::repeat_with(|| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             state as u8
         });
-        let value: Vec<u8> = value.take(record_bytes).collect();
+        let mut value: Vec<u8> = random.take(random_bytes).collect();
+        value.extend((random_bytes..values.record_bytes).map(|at| b'a' + (at % 16) as u8));
+        if values.stamp && builder.is_empty() && value.len() >= stamp::STAMP_BYTES {
+            value[..stamp::MAGIC.len()].copy_from_slice(stamp::MAGIC);
+        }
         builder.push(now_ms, None, Some(&value), &[]);
     }
     let records = builder.len() as u64;
@@ -115,9 +184,21 @@ mod tests {
 
     #[test]
     fn a_batch_is_about_as_large_as_asked() {
-        let (bytes, records) = batch(1024, 16_384);
+        let (bytes, records) = batch(&Values::default(), 16_384);
         assert_eq!(records, 15);
         assert!(bytes.len() <= 16_384 && bytes.len() > 15_000, "{}", bytes.len());
-        assert_eq!(batch(4096, 100).1, 1, "one record at least");
+        assert_eq!(
+            batch(&Values { record_bytes: 4096, ..Values::default() }, 100).1,
+            1,
+            "one record at least"
+        );
+    }
+
+    #[test]
+    fn half_random_values_compress_to_about_half() {
+        let values = Values { random_percent: 50, codec: Codec::Zstd, ..Values::default() };
+        let (bytes, records) = batch(&values, 65_536);
+        assert_eq!(records, 63);
+        assert!((30_000..40_000).contains(&bytes.len()), "{}", bytes.len());
     }
 }
