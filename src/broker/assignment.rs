@@ -1,6 +1,6 @@
 //! Keeps the partitions of this broker in step with the metadata: opens, reconfigures, closes, deletes.
 //! It decides nothing: the image says what there should be. Invariant: a partition is taken out of sight before its log
-//! is closed, and an image counts as assigned only when everything it says is done.
+//! is abandoned, and an image counts as assigned only when everything it says is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -257,7 +257,7 @@ impl Assignment {
         }
     }
 
-    /// Takes a topic's partitions away: out of sight first, then closed, then renamed; removed later.
+    /// Takes a topic's partitions away: out of sight first, then abandoned, then renamed; removed later.
     fn delete(&mut self, topic: TopicId) {
         self.failed.retain(|id| id.topic != topic);
         if let Some(hosted) = self.hosted.topic_by_id(topic) {
@@ -265,9 +265,8 @@ impl Assignment {
             for partition in self.hosted.change(Vec::new(), &ids) {
                 partition.resign();
                 self.board.announce(partition.wait_key(), partition.interest());
-                if let Err(error) = partition.log().close() {
-                    tracing::warn!(log = %partition.log().id(), %error, "a deleted log did not close");
-                }
+                // Nothing of it is worth an fsync: a crash from here on finds the tombstone.
+                partition.log().abandon();
             }
         }
         let Some(before) = self.acted.topics.get(topic) else { return };

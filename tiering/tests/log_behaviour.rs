@@ -125,6 +125,25 @@ fn what_a_log_refuses_leaves_it_as_it_was() {
 }
 
 #[test]
+fn an_abandoned_log_writes_nothing_more_and_its_directory_may_go() {
+    let home = Home::new();
+    let log = fresh(&home);
+    for _ in 0..40 {
+        append(&home, &log, 3, 0);
+    }
+    let before = names(&home, "");
+    log.abandon();
+    let mut last = support::batch(1, 3, home.now(), Codec::None, None);
+    assert!(matches!(home.append(&log, &mut last, 0), Err(AppendError::Closed)));
+    log.maintain().expect("there is nothing to do");
+    log.flush().expect("there is nothing to do");
+    assert_eq!(names(&home, ""), before, "no snapshot, no index, no checkpoint");
+    std::fs::remove_dir_all(home.path()).expect("it goes");
+    log.maintain().expect("whoever still holds it finds nothing to do");
+    assert_eq!(log.offline(), None);
+}
+
+#[test]
 fn log_append_time_and_recompression_are_stored_and_answered() {
     let mut home = Home::new();
     home.config.timestamp_type = TimestampType::LogAppendTime;

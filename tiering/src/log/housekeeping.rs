@@ -42,6 +42,9 @@ impl Log {
     pub fn maintain(&self) -> io::Result<()> {
         self.check_online()?;
         let mut chores = self.chores.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.forget_idle_producers();
         let result = self.settle(&mut chores).and_then(|()| self.empty_trash(&mut chores));
         result.inspect_err(|error| {
@@ -54,6 +57,9 @@ impl Log {
     pub fn flush(&self) -> io::Result<Offset> {
         self.check_online()?;
         let mut chores = self.chores.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(self.recovery_point());
+        }
         self.flush_with(&mut chores).inspect_err(|error| {
             self.fail("flush", error);
         })
@@ -82,6 +88,14 @@ impl Log {
         closed.inspect_err(|error| {
             self.fail("close", error);
         })
+    }
+
+    /// Refuses further appends and makes nothing durable: the end of a log whose directory is about to be deleted. A
+    /// chore or an append that began before has ended when this returns, and none begins later.
+    pub fn abandon(&self) {
+        let _chores = self.chores.lock();
+        self.closed.store(true, Ordering::Release);
+        drop(self.writer.lock());
     }
 
     fn flush_with(&self, chores: &mut Chores) -> io::Result<Offset> {
