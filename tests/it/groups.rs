@@ -21,12 +21,17 @@ use crate::harness::wait::until;
 use crate::harness::wire_client::name;
 
 const GROUP: &str = "readers";
+const OFFSET_METADATA_TOO_LARGE: i16 = 12;
 const ILLEGAL_GENERATION: i16 = 22;
+const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+const INVALID_GROUP_ID: i16 = 24;
 const UNKNOWN_MEMBER_ID: i16 = 25;
+const INVALID_SESSION_TIMEOUT: i16 = 26;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const NON_EMPTY_GROUP: i16 = 68;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
+const GROUP_MAX_SIZE_REACHED: i16 = 81;
 const FENCED_INSTANCE_ID: i16 = 82;
 
 fn group() -> GroupId {
@@ -112,18 +117,22 @@ impl Member {
         self.client.call(3, &request).await.expect("Heartbeat").error_code
     }
 
-    async fn commit(&mut self, generation: i32, offset: i64) -> i16 {
+    fn commit_request(&self, generation: i32, offset: i64, metadata: &str) -> OffsetCommitRequest {
         let part = OffsetCommitRequestPartition::default()
             .with_partition_index(0)
             .with_committed_offset(offset)
-            .with_committed_metadata(Some(text("here")));
+            .with_committed_metadata(Some(text(metadata)));
         let topic = OffsetCommitRequestTopic::default().with_name(name("read")).with_partitions(vec![part]);
-        let request = OffsetCommitRequest::default()
+        OffsetCommitRequest::default()
             .with_group_id(group())
             .with_generation_id_or_member_epoch(generation)
             .with_member_id(text(&self.id))
             .with_group_instance_id(self.instance.map(text))
-            .with_topics(vec![topic]);
+            .with_topics(vec![topic])
+    }
+
+    async fn commit(&mut self, generation: i32, offset: i64) -> i16 {
+        let request = self.commit_request(generation, offset, "here");
         self.client.call(7, &request).await.expect("OffsetCommit").topics[0].partitions[0].error_code
     }
 
@@ -295,6 +304,49 @@ async fn a_static_member_comes_back_to_its_part_and_fences_who_else_uses_its_nam
     assert_eq!((later.join().await.error_code, later.generation), (0, generation));
     assert_eq!(later.sync(&[]).await, (0, Bytes::from_static(b"p1")));
     assert_eq!(committed(&mut later.client).await, (42, "here".to_owned()));
+    agrees_with_its_log(&broker).await;
+}
+
+#[tokio::test]
+async fn what_no_group_takes_is_refused_by_its_name_and_disturbs_nobody() {
+    let set = ["group.max.size=1", "group.max.session.timeout.ms=60000", "offset.metadata.max.bytes=10"];
+    let broker = scene_with(&set).await;
+    let mut member = Member::new(&broker).await;
+    assert_eq!(member.join().await.error_code, 0);
+    let own = member.id.clone();
+    assert_eq!(member.sync(&[(&own, b"all")]).await.0, 0);
+
+    let fresh = Member::stranger(&broker).await.join_request();
+    let other = JoinGroupRequestProtocol::default().with_name(text("other"));
+    let refusals = [
+        (fresh.clone().with_session_timeout_ms(1), INVALID_SESSION_TIMEOUT),
+        (fresh.clone().with_session_timeout_ms(60_001), INVALID_SESSION_TIMEOUT),
+        (fresh.clone().with_group_id(GroupId(text(""))), INVALID_GROUP_ID),
+        (fresh.clone().with_member_id(text("nobody")), GROUP_MAX_SIZE_REACHED),
+        (fresh.clone(), GROUP_MAX_SIZE_REACHED),
+        (member.join_request().with_protocol_type(text("connect")), INCONSISTENT_GROUP_PROTOCOL),
+        (member.join_request().with_protocols(vec![]), INCONSISTENT_GROUP_PROTOCOL),
+        (member.join_request().with_protocols(vec![other]), INCONSISTENT_GROUP_PROTOCOL),
+        (fresh.with_group_id(GroupId(text("new"))).with_protocols(vec![]), INCONSISTENT_GROUP_PROTOCOL),
+    ];
+    let mut client = broker.client().await;
+    for (request, code) in refusals {
+        let refused = client.call(7, &request).await.unwrap();
+        assert_eq!((refused.error_code, refused.generation_id), (code, -1), "{request:?}");
+    }
+    let generation = member.generation;
+    assert_eq!(member.commit(generation, 1).await, 0);
+    let long = member.commit_request(generation, 2, "eleven byte");
+    let refused = client.call(7, &long).await.unwrap();
+    assert_eq!(refused.topics[0].partitions[0].error_code, OFFSET_METADATA_TOO_LARGE);
+    let mut nobody = Member::stranger(&broker).await;
+    nobody.id = "nobody".to_owned();
+    assert_eq!(nobody.commit(generation, 3).await, UNKNOWN_MEMBER_ID);
+    assert_eq!(nobody.leave().await, UNKNOWN_MEMBER_ID);
+    nobody.generation = generation;
+    assert_eq!(nobody.sync(&[]).await.0, UNKNOWN_MEMBER_ID);
+    assert_eq!((member.heartbeat().await, member.generation), (0, generation), "it never noticed");
+    assert_eq!(committed(&mut client).await, (1, "here".to_owned()));
     agrees_with_its_log(&broker).await;
 }
 

@@ -11,6 +11,7 @@ use crate::harness::asks::text;
 use crate::harness::process::{Home, Process};
 use crate::harness::records::{batch, values};
 use crate::harness::wait::until;
+use crate::harness::wire_client::frame;
 
 const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
@@ -43,6 +44,28 @@ async fn strangers_on_the_kafka_port_get_one_line_each() {
     }
     assert_serves(&process, "t").await;
     assert_eq!(process.said("connection closed").len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_can_read_gets_one_line_with_what_is_wrong() {
+    let home = Home::new(&[]);
+    let process = home.start(&[]).await;
+    process.client().await.create("t", 1, &[]).await;
+    let requests: [(i16, i16, &[u8], &str); 3] = [
+        (999, 0, &[], "unknown api key 999 (version 0)"),
+        (3, 99, &[], "Metadata version 99 is not supported (we speak 0-13)"),
+        (3, 0, &[0x03, 0x3c, 0x0c, 0x00, 0xb6], "a length at byte"),
+    ];
+    for (key, version, body, line) in requests {
+        let mut client = process.client().await;
+        client.send_frame(&frame(key, version, body)).await.unwrap();
+        assert!(client.read_frame().await.is_err(), "key {key} version {version} was answered");
+        until(line, async || !process.said(line).is_empty()).await;
+        let said = process.said(line);
+        assert!(said.len() == 1 && said[0].contains("WARN") && said[0].contains("peer"), "{said:#?}");
+    }
+    assert_serves(&process, "t").await;
+    assert_eq!(process.said("connection closed").len(), requests.len());
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Bench, versions};
+use crate::harness::asks::LATEST;
 use crate::harness::wire_client::{frame, name};
 
 const NOT_BEFORE: i64 = 1_000;
@@ -52,6 +53,7 @@ async fn produce() {
             next += 1;
         }
     }
+    assert_no_transactions(&mut bench, next).await;
     for version in 0..PRODUCE_SERVED_FROM {
         let topic = [&1i32.to_be_bytes()[..], &1i16.to_be_bytes(), b"t", &1i32.to_be_bytes()].concat();
         let partition = [0i32.to_be_bytes(), (-1i32).to_be_bytes()].concat();
@@ -61,6 +63,28 @@ async fn produce() {
         assert_eq!(answer[4 + topic.len() + 4..][..2], 35i16.to_be_bytes(), "version {version}: {answer:?}");
     }
     bench.close().await;
+}
+
+/// Neither a request that names a transaction nor a batch that claims to be part of one is taken, in any version.
+async fn assert_no_transactions(bench: &mut Bench, end: i64) {
+    let mut claiming = BatchBuilder::new().producer(7, 0, 0).transactional();
+    claiming.push(NOT_BEFORE, Some(b"key"), Some(b"value"), &[]);
+    let claiming = claiming.build();
+    let id = TransactionalId(StrBytes::from_static_str("tx"));
+    for version in versions(ApiKey::Produce).filter(|version| *version >= PRODUCE_SERVED_FROM) {
+        for (id, records) in [(Some(id.clone()), batch(NOT_BEFORE)), (None, claiming.clone())] {
+            let data = PartitionProduceData::default().with_index(0).with_records(Some(records));
+            let topic = TopicProduceData::default().with_name(name("t")).with_partition_data(vec![data]);
+            let request = ProduceRequest::default().with_transactional_id(id).with_acks(-1);
+            let request = request.with_timeout_ms(10_000).with_topic_data(vec![topic]);
+            let response = bench.client.call(version, &request).await.expect("an answer");
+            let part = &response.responses[0].partition_responses[0];
+            assert_eq!((part.error_code, part.base_offset), (53, -1), "version {version}");
+            let said = part.error_message.as_deref();
+            assert_eq!(said, (version >= 8).then_some("transactions are not built yet"), "version {version}");
+        }
+    }
+    assert_eq!(bench.client.offset("t", 0, LATEST).await, end, "nothing of it was kept");
 }
 
 #[tokio::test]
