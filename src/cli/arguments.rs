@@ -30,6 +30,9 @@ pub enum Command {
     /// See what lies in memory, on disk and in the bucket
     #[command(subcommand)]
     Tier(Tier),
+    /// Look into the files of a log while no broker runs
+    #[command(subcommand)]
+    Log(Log),
     /// Load a broker and measure it from outside
     #[command(subcommand)]
     Bench(Bench),
@@ -66,6 +69,30 @@ pub struct Demo {
     /// Megabytes to write; the least that fills enough segments is 24
     #[arg(long, value_name = "COUNT", default_value = "200", value_parser = clap::value_parser!(u32).range(24..=1_000_000))]
     pub megabytes: u32,
+}
+
+/// `firn log`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Log {
+    /// Check every batch, record, index and checkpoint; say the first bad byte and what can be saved; exit 1 on damage
+    Verify {
+        /// A segment's file, a partition's directory, an entry of log.dirs, or a .firn object
+        path: PathBuf,
+        /// One JSON object (docs/log.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what the files hold
+    Dump {
+        /// A file of a log, a partition's directory, an entry of log.dirs, or a .firn object
+        path: PathBuf,
+        /// Open the batches and print their records
+        #[arg(long)]
+        records: bool,
+        /// One JSON object a line (docs/log.md)
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `firn storage`.

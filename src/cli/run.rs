@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::failure::Failure;
-use crate::cli::{bench, config, demo, server, storage, tier, topic};
+use crate::cli::{bench, config, demo, log, server, storage, tier, topic};
 
 /// Runs `firn` with the process's arguments.
 pub fn main() -> ExitCode {
@@ -17,6 +17,7 @@ pub fn main() -> ExitCode {
         Command::Server(command) => wait_for(async move { server::run(&command).await }),
         Command::Demo(command) => wait_for(async move { demo::tour::run(&command).await }),
         Command::Bench(command) => wait_for(async move { bench::run::run(&command).await }).and_then(print),
+        Command::Log(command) => log::run::run(&command),
         Command::Config(command) => config::run(&command).and_then(print),
         Command::Storage(command) => wait_for(async move { storage::run(&command).await }).and_then(print),
         Command::Topic(command) => wait_for(async move { topic::run(&command).await }).and_then(print),

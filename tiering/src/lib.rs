@@ -11,6 +11,7 @@ pub mod entropy;
 pub mod epoch;
 pub mod gc;
 pub mod hot;
+pub mod inspect;
 pub mod log;
 pub mod offload;
 pub mod offsets;

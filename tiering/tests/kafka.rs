@@ -8,11 +8,11 @@ mod support;
 use firnline_tiering::batch::compress::decompress;
 use firnline_tiering::batch::header::{BatchHeader, HEADER_BYTES, TimestampType, batches};
 use firnline_tiering::batch::record::RecordReader;
-use firnline_tiering::clock::SystemClock;
 use firnline_tiering::config::{LogConfig, LogId};
 use firnline_tiering::entropy::OsEntropy;
 use firnline_tiering::hot::dir::{Kind, LogName, file_name, parse_file_name};
 use firnline_tiering::hot::file::OsFiles;
+use firnline_tiering::inspect::dump::{Item, dump};
 use firnline_tiering::log::LogDirectory;
 use firnline_tiering::log::directory::{CheckpointKind, DirectoryOwner};
 use firnline_tiering::log::open::{OpenLog, Recovered};
@@ -24,23 +24,19 @@ use firnline_tiering::producer::state::ProducerState;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use support::bytes_of;
+use std::sync::atomic::AtomicI64;
+use support::{TestClock, bytes_of};
 
-const TOPICS: [&str; 10] = [
-    "none",
-    "gzip",
-    "snappy",
-    "lz4",
-    "zstd",
-    "stamped",
-    "transactions",
-    "segments",
-    "compacted",
-    "deleted",
-];
+const TOPICS: [&str; 10] =
+    ["none", "gzip", "snappy", "lz4", "zstd", "stamped", "transactions", "segments", "compacted", "deleted"];
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-4.3")
+}
+
+/// A minute after Kafka stopped: producers expire by the clock.
+fn clock() -> Arc<TestClock> {
+    Arc::new(TestClock(AtomicI64::new(1_795_274_700_000)))
 }
 
 /// A copy of what Kafka left, to work in.
@@ -66,7 +62,7 @@ fn copy_into(from: &Path, to: &Path) {
 fn directory(root: &Path) -> LogDirectory {
     let found = LogDirectory::identity_of(&OsFiles, root).expect("reads").expect("Kafka's meta.properties");
     let owner = DirectoryOwner { cluster_id: found.cluster_id, node_id: found.node_id };
-    LogDirectory::open(Arc::new(OsFiles), Arc::new(SystemClock), &OsEntropy, root, &owner).expect("opens")
+    LogDirectory::open(Arc::new(OsFiles), clock(), &OsEntropy, root, &owner).expect("opens")
 }
 
 fn log(topic: &str) -> LogName {
@@ -83,7 +79,7 @@ fn open(directory: &LogDirectory, topic: &str, trusted: bool) -> (Arc<Log>, Reco
         dir: directory.log_path(&log(topic)),
         config,
         files: Arc::new(OsFiles),
-        clock: Arc::new(SystemClock),
+        clock: clock(),
         clean_shutdown: trusted,
         recovery_point: if trusted { saved(CheckpointKind::RecoveryPoint) } else { Offset::ZERO },
         log_start: saved(CheckpointKind::LogStart),
@@ -254,6 +250,9 @@ fn check_producers(log: &Log, snapshots: &[(Offset, Vec<u8>)]) {
     let (at, bytes) = snapshots.last().expect("a snapshot");
     assert_eq!(*at, log.offsets().end, "{}: Kafka wrote it as it stopped", log.id());
     let mut kafkas = decode_snapshot(bytes).expect("Kafka's snapshot");
+    // Who wrote only what retention took is known to the snapshot alone.
+    let start = files(log.dir(), Kind::Log)[0].0;
+    kafkas.retain(|state| state.last_batch().is_some_and(|batch| batch.last_offset >= start));
     kafkas.sort_by_key(|state| state.producer_id);
     let table = log.producers();
     let ours: Vec<_> = table.iter().collect();
@@ -273,4 +272,68 @@ fn check_producers(log: &Log, snapshots: &[(Offset, Vec<u8>)]) {
             ours.producer_id
         );
     }
+}
+
+/// Our reading of a file, in the words of Kafka's dump-log.
+fn in_kafkas_words(file: &Path, name: &str) -> String {
+    let mut text = format!("Dumping {name}\nLog starting offset: 0\n");
+    let mut sequence = -1;
+    dump(&OsFiles, file, true, &mut |item| {
+        match item {
+            Item::Batch { position, header: h } => {
+                sequence = h.base_sequence;
+                text.push_str(&format!(
+                    "baseOffset: {} lastOffset: {} count: {} baseSequence: {} lastSequence: {} producerId: {} \
+                     producerEpoch: {} partitionLeaderEpoch: {} isTransactional: {} isControl: {} deleteHorizonMs: \
+                     OptionalLong.empty position: {position} CreateTime: {} size: {} magic: {} compresscodec: {} \
+                     crc: {} isvalid: true\n",
+                    h.base_offset,
+                    h.last_offset(),
+                    h.record_count,
+                    h.base_sequence,
+                    h.last_sequence(),
+                    h.producer_id,
+                    h.producer_epoch,
+                    h.leader_epoch,
+                    h.is_transactional(),
+                    h.is_control(),
+                    h.max_timestamp,
+                    h.size(),
+                    h.magic,
+                    h.codec().expect("a codec").name(),
+                    h.crc,
+                ));
+            }
+            Item::Record { offset, timestamp, record } => {
+                let plain = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.expect("not null")).into_owned();
+                let (key, value) = (plain(record.key), plain(record.value));
+                let headers: Vec<String> = record.headers.map(|(key, _)| plain(Some(key))).collect();
+                text.push_str(&format!(
+                    "| offset: {offset} CreateTime: {timestamp} keySize: {} valueSize: {} sequence: {sequence} \
+                     headerKeys: [{}] key: {key} payload: {value}\n",
+                    key.len(),
+                    value.len(),
+                    headers.join(","),
+                ));
+                sequence += i32::from(sequence >= 0);
+            }
+            Item::File(_) => {}
+            other => panic!("{other:?} in a segment"),
+        }
+        Ok(())
+    })
+    .expect("reads");
+    text
+}
+
+#[test]
+fn kafkas_dump_log_reads_our_segments_as_we_do() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-dump-log-4.3");
+    let kafkas = std::fs::read_to_string(home.join("dump.txt")).expect("Kafka's output");
+    let ours: String = ["gzip", "lz4", "none", "snappy", "zstd"]
+        .iter()
+        .map(|codec| format!("{codec}-0/00000000000000000000.log"))
+        .map(|name| in_kafkas_words(&home.join("log").join(&name), &name))
+        .collect();
+    assert_eq!(ours, kafkas);
 }

@@ -42,6 +42,7 @@ const FLOORS: &[Floor] = &[
             "compact",
             "offload",
             "gc",
+            "inspect",
         ],
     },
     Floor {
