@@ -1,7 +1,10 @@
 //! Replays what the fuzzers found and started from: every file of `fuzz/corpus/<target>/` through its target.
-//! Not a search for more: `.ci/fuzz` does that. Invariant: every target has a binary and a corpus.
+//! And inputs near them, the same in every run; `FIRN_MUTANTS` asks for more. `.ci/fuzz` searches.
+//! Invariant: every target has a binary and a corpus.
 #![allow(clippy::disallowed_methods, reason = "a test reads its corpus itself")]
 
+#[path = "../fuzz/src/mutate.rs"]
+mod mutate;
 #[path = "../fuzz/src/targets/mod.rs"]
 mod targets;
 
@@ -19,17 +22,46 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+fn run(name: &str, input: &[u8]) {
+    targets::named(name)(input);
+}
+
+/// Every input kept for a target, by name.
+fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = home().join("corpus").join(name);
+    let inputs = names(&dir);
+    assert!(!inputs.is_empty(), "{name} has no corpus");
+    let read = |input: String| {
+        let bytes = std::fs::read(dir.join(&input)).expect("a readable input");
+        (input, bytes)
+    };
+    inputs.into_iter().map(read).collect()
+}
+
 #[test]
 fn every_input_kept_is_survived() {
     for (name, _) in targets::ALL {
-        let corpus = home().join("corpus").join(name);
-        let inputs = names(&corpus);
-        assert!(!inputs.is_empty(), "{name} has no corpus");
-        for input in inputs {
-            let bytes = std::fs::read(corpus.join(&input)).expect("a readable input");
+        for (input, bytes) in corpus(name) {
             // The name of the input that fails stands in the output before the panic.
             println!("{name}/{input}");
-            targets::named(name)(&bytes);
+            run(name, &bytes);
+        }
+    }
+}
+
+#[test]
+fn inputs_near_those_kept_are_survived() {
+    let more: usize = std::env::var("FIRN_MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(20);
+    for (name, _) in targets::ALL {
+        let corpus = corpus(name);
+        let mut mutants = mutate::Mutants::new(7);
+        for round in 0..more {
+            for (at, (input, bytes)) in corpus.iter().enumerate() {
+                let other = &corpus[(at + round + 1) % corpus.len()].1;
+                let near = mutants.near(bytes, other);
+                let survived = std::panic::catch_unwind(|| run(name, &near));
+                assert!(survived.is_ok(), "{name}/{input}, round {round}: {}", near.escape_ascii());
+            }
         }
     }
 }
