@@ -330,13 +330,17 @@ impl Segment {
                 next: absolute(self.base, found.next),
             }));
         }
-        let from = match self.marked(offset) {
-            Some(position) => position,
-            None => self.position_below(relative)?,
+        let (from, indexed) = match self.marked(offset) {
+            Some(position) => (position, false),
+            None => (self.position_below(relative)?, true),
         };
         match self.walk_to(from, offset, bytes) {
             // An index is a hint: if it led astray, the batches themselves still lead there.
             Err(SegmentError::Batch { .. }) if from > 0 => self.walk_to(0, offset, bytes),
+            // The batch an entry names begins at or below the entry's offset: this one was named by a damaged entry.
+            Ok(Some(found)) if indexed && from > 0 && found.position == from && found.base > offset => {
+                self.walk_to(0, offset, bytes)
+            }
             found => found,
         }
     }
@@ -367,7 +371,16 @@ impl Segment {
             let position = u64::from(found.end());
             return Ok(if position >= from { (position, Some(next)) } else { (from, None) });
         }
-        let mut border = (self.indexed_below(target)?.max(from), None);
+        let indexed = self.indexed_below(target)?.max(from);
+        match self.border_from(indexed, target, bytes) {
+            // As in `locate`: the index is a hint.
+            Err(SegmentError::Batch { .. }) if indexed > from => self.border_from(from, target, bytes),
+            found => found,
+        }
+    }
+
+    fn border_from(&self, from: u64, target: u64, bytes: u64) -> Result<(u64, Option<Offset>), SegmentError> {
+        let mut border = (from, None);
         loop {
             let header = self.header_at(border.0, bytes)?;
             let after = border.0 + header.size() as u64;
@@ -407,7 +420,17 @@ impl Segment {
                 floor_in_file(&*index.file, index.entries, |entry: &TimeEntry| entry.timestamp <= timestamp)?
             }
         };
-        entry.map_or(Ok(0), |entry| self.position_below(entry.relative))
+        let Some(entry) = entry else { return Ok(0) };
+        let (position, bytes) = (self.position_below(entry.relative)?, self.bytes());
+        if position == 0 || position >= bytes {
+            return Ok(0);
+        }
+        match self.header_at(position, bytes) {
+            Ok(header) if header.base_offset <= absolute(self.base, entry.relative) => Ok(position),
+            // As in `locate`: a damaged entry named this place, so begin where no entry is needed.
+            Ok(_) | Err(SegmentError::Batch { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// The header of the batch that begins at `position`, which lies below `bytes`.
