@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use firnline_tiering::cold::reader::{ColdReadError, ColdReader};
+use firnline_tiering::cold::reader::{ColdBatches, ColdReadError, ColdReader};
+use firnline_tiering::hot::transactions::AbortedTransaction;
 use firnline_tiering::offsets::Offset;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -26,6 +26,9 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// Most bytes that one question asks the bucket for.
 const READ_MAX: u64 = 4 << 20;
+
+/// What an aborted transaction takes in memory.
+const ABORTED_BYTES: usize = std::mem::size_of::<AbortedTransaction>();
 
 /// The lane to the bucket, shared by all cores.
 pub struct ColdAccess {
@@ -71,8 +74,8 @@ impl ColdAccess {
 /// What the desk says about an offset.
 #[derive(Clone, Debug)]
 pub enum Desk {
-    /// Whole batches; the first one contains the offset.
-    Here(Bytes),
+    /// Whole batches; the first one contains the offset. With them the aborted transactions among them.
+    Here(ColdBatches),
     /// Being read. The partition's waiters are woken when it is here.
     Coming,
     /// Reading failed.
@@ -80,7 +83,7 @@ pub enum Desk {
 }
 
 type Question = (WaitKey, Offset);
-type Outcome = Result<Bytes, ColdReadError>;
+type Outcome = Result<ColdBatches, ColdReadError>;
 
 /// The desk of one core.
 pub struct ColdDesk {
@@ -116,7 +119,7 @@ impl ColdDesk {
             entry.asked = now;
             return match &entry.outcome {
                 None => Desk::Coming,
-                Some(Ok(bytes)) => Desk::Here(bytes.clone()),
+                Some(Ok(batches)) => Desk::Here(batches.clone()),
                 Some(Err(error)) => Desk::Failed(error.clone()),
             };
         }
@@ -181,12 +184,12 @@ async fn read(
     let Some(row) = log.tier() else {
         return Err(ColdReadError::NotFound { what: format!("{}: no tier", log.id()) });
     };
-    let batches = access.reader.read(log.id(), &row, from, max_bytes, bound).await?;
-    Ok(batches.bytes)
+    access.reader.read(log.id(), &row, from, max_bytes, bound).await
 }
 
 fn held_bytes(entries: &BTreeMap<Question, Entry>) -> usize {
-    entries.values().filter_map(|entry| entry.outcome.as_ref()?.as_ref().ok()).map(Bytes::len).sum()
+    let answered = entries.values().filter_map(|entry| entry.outcome.as_ref()?.as_ref().ok());
+    answered.map(|batches| batches.bytes.len() + batches.aborted.len() * ABORTED_BYTES).sum()
 }
 
 /// Drops the answered entry that was asked for longest ago; false when all are under way.
@@ -207,7 +210,12 @@ mod tests {
     }
 
     fn entry(asked: u64, bytes: Option<usize>) -> Entry {
-        Entry { asked, outcome: bytes.map(|bytes| Ok(Bytes::from(vec![0; bytes]))) }
+        let batches = |bytes| ColdBatches {
+            bytes: bytes::Bytes::from(vec![0; bytes]),
+            next: Offset(0),
+            aborted: Vec::new(),
+        };
+        Entry { asked, outcome: bytes.map(|bytes| Ok(batches(bytes))) }
     }
 
     #[test]

@@ -171,9 +171,10 @@ impl Replica {
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
-    /// First offset that a read_committed reader may not see. Equal to the high watermark until transactions exist.
+    /// First offset that a read_committed reader may not see: the high watermark, or the first record of a transaction
+    /// that is not decided below it.
     pub fn last_stable(&self) -> Offset {
-        self.high_watermark()
+        self.log.last_stable(self.high_watermark())
     }
 
     /// Log start, local start and end at one moment.
@@ -239,6 +240,7 @@ impl Replica {
         self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
     }
 }
+        self.log.note_replicated(end);
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -15,6 +15,7 @@ mod bench;
 mod bucket_limits;
 mod clients;
 mod commands;
+mod committed;
 mod connections;
 mod demo;
 mod every_version;

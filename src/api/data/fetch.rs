@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firnline_controller::id::TopicId;
 use firnline_tiering::batch::header::BatchHeader;
+use firnline_tiering::hot::transactions::AbortedTransaction;
 use firnline_tiering::log::read::Read;
 use firnline_tiering::offsets::Offset;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::partition::read::{Found, Isolation, ReadAsk, ReadRefused};
 use crate::partition::replica::PartitionHandle;
 use crate::purgatory::delayed::Woken;
 use crate::wire::fetch::{FetchPartition, FetchView, TopicRef};
-use crate::wire::fetch_answer::{FetchAnswer, Fetched, encode};
+use crate::wire::fetch_answer::{Aborted, FetchAnswer, Fetched, encode};
 use crate::wire::header::Header;
 use crate::wire::produce_answer::LeaderHint;
 use crate::wire::response::Piece;
@@ -180,6 +181,15 @@ impl Fetching {
         match found.read {
             Read::Empty => {}
             Read::Hot(slice) => {
+                if self.isolation == Isolation::Committed {
+                    match partition.log().aborted(ask.from, slice.upto) {
+                        Ok(aborted) => fetched.aborted = Some(told(&aborted)),
+                        Err(error) => {
+                            fetched.error = ErrorCode::from(&ReadRefused::Log(error)).code();
+                            return;
+                        }
+                    }
+                }
                 fetched.records.push(Piece::File { file: slice.file, at: slice.at, len: slice.len });
             }
             Read::Cold => self.take_cold(partition, ask, fetched, pass),
@@ -196,8 +206,11 @@ impl Fetching {
         }
         match desk.ask(partition, ask.from, ask.max_bytes, partition.bound(self.isolation)) {
             Desk::Coming => pass.coming = true,
-            Desk::Here(bytes) => {
-                let bytes = whole_batches(bytes, ask.max_bytes, ask.min_one);
+            Desk::Here(batches) => {
+                let bytes = whole_batches(batches.bytes, ask.max_bytes, ask.min_one);
+                if self.isolation == Isolation::Committed {
+                    fetched.aborted = Some(told(&batches.aborted));
+                }
                 if !bytes.is_empty() {
                     pass.cold.push(pass.fetched.len());
                     fetched.records.push(Piece::Bytes(bytes));
@@ -270,6 +283,12 @@ impl Fetching {
 
 fn hint(leader: Leader) -> LeaderHint {
     LeaderHint { id: leader.id, epoch: leader.epoch }
+}
+
+/// Aborted transactions as an answer names them.
+fn told(aborted: &[AbortedTransaction]) -> Vec<Aborted> {
+    let one = |one: &AbortedTransaction| Aborted { producer_id: one.producer_id, first_offset: one.first.0 };
+    aborted.iter().map(one).collect()
 }
 
 /// Finds the partition, or says why it cannot be asked.

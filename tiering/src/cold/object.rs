@@ -23,25 +23,13 @@ use crate::cold::footer::{Footer, Section, SectionKind, Tail};
 use crate::cold::format::{Decoder, Encoder, FormatError, check_crc};
 use crate::cold::scan::Scanned;
 use crate::epoch::LeaderEpoch;
+use crate::hot::transactions::AbortedTransaction;
 use crate::offsets::Offset;
 use bytes::Bytes;
 use firnline_cache::key::{CHUNK_BYTES, Check};
 use uuid::Uuid;
 
 const WHAT: &str = "remote segment section";
-
-/// An aborted transaction (Kafka's `.txnindex` entry without its version).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    /// Who wrote it.
-    pub producer_id: i64,
-    /// Its first offset.
-    pub first: Offset,
-    /// Offset of its marker.
-    pub last: Offset,
-    /// The last stable offset when it was aborted.
-    pub last_stable: Offset,
-}
 
 /// What goes behind the log bytes.
 #[derive(Debug, Clone)]

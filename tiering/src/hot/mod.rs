@@ -10,5 +10,6 @@ pub mod segment;
 pub mod segments;
 pub mod syscall;
 pub mod tail;
+pub mod transactions;
 
 pub use file::{DirLock, File, Files, OpenMode, OsFiles, Space};

@@ -7,6 +7,7 @@ use crate::hot::dir::{Kind, file_name};
 use crate::hot::file::{File, Files, OpenMode};
 use crate::hot::index::{MemoryIndex, OffsetEntry, TimeEntry, absolute, floor_in_file};
 use crate::hot::tail::{Tail, TailBatch};
+use crate::hot::transactions::{AbortedTransaction, TransactionIndex};
 use crate::offsets::Offset;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -69,6 +70,7 @@ pub struct Segment {
     memory: ArcSwapOption<MemoryIndex>,
     offset_file: OnceLock<IndexFile>,
     time_file: OnceLock<IndexFile>,
+    transactions: TransactionIndex,
     marks: Mutex<Marks>,
 }
 
@@ -146,6 +148,7 @@ impl Segment {
             memory: ArcSwapOption::from_pointee(opened.memory),
             offset_file: OnceLock::new(),
             time_file: OnceLock::new(),
+            transactions: TransactionIndex::default(),
             marks: Mutex::default(),
         }
     }
@@ -199,6 +202,11 @@ impl Segment {
     /// When the first batch was appended, by our clock; `None` while there is none.
     pub fn first_append_ms(&self) -> Option<i64> {
         (!self.is_empty()).then(|| self.first_append_ms.load(Ordering::Relaxed))
+    }
+
+    /// The aborted transactions whose marker lies in it.
+    pub fn transactions(&self) -> &TransactionIndex {
+        &self.transactions
     }
 
     /// Whether its index files would have no room for another entry.
@@ -287,20 +295,30 @@ impl Segment {
     pub fn write_indexes(&self) -> io::Result<()> {
         let Some(memory) = self.memory.load_full() else { return Ok(()) };
         memory.push_time(self.time_entry());
-        for (kind, bytes) in
-            [(Kind::OffsetIndex, memory.offset_bytes()), (Kind::TimeIndex, memory.time_bytes())]
-        {
-            let file = self.files.open(&self.path(kind), OpenMode::ReadWrite)?;
-            file.truncate(0)?;
-            file.write_at(&bytes, 0)?;
-            file.sync()?;
+        // Transactions first: whoever finds the other two finds these, if there are any.
+        match self.transactions.bytes() {
+            Some(bytes) if !bytes.is_empty() => self.write_index(Kind::TxnIndex, &bytes)?,
+            Some(_) => match self.files.remove(&self.path(Kind::TxnIndex)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+            None => {}
         }
-        Ok(())
+        self.write_index(Kind::OffsetIndex, &memory.offset_bytes())?;
+        self.write_index(Kind::TimeIndex, &memory.time_bytes())
+    }
+
+    fn write_index(&self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        let file = self.files.open(&self.path(kind), OpenMode::ReadWrite)?;
+        file.truncate(0)?;
+        file.write_at(bytes, 0)?;
+        file.sync()
     }
 
     /// From now on the files answer. Only for a sealed segment whose index files are written.
     pub fn forget_memory_index(&self) {
         self.memory.store(None);
+        self.transactions.forget();
     }
 
     /// Opens the index files, if they answer, so that readers of this value find what belongs to its log file even
@@ -431,6 +449,13 @@ impl Segment {
             Ok(_) | Err(SegmentError::Batch { .. }) => Ok(0),
             Err(error) => Err(error),
         }
+    }
+
+    /// Adds to `found` the aborted transactions of this segment that overlap `[from, to)`. Answers whether later
+    /// segments can hold no more of them.
+    pub fn aborted(&self, from: Offset, to: Offset, found: &mut Vec<AbortedTransaction>) -> io::Result<bool> {
+        let file = || self.files.open(&self.path(Kind::TxnIndex), OpenMode::Read);
+        self.transactions.collect(from, to, file, found)
     }
 
     /// The header of the batch that begins at `position`, which lies below `bytes`.

@@ -2,7 +2,7 @@
 //! It waits for nobody: a taken lock is [`AppendError::Busy`]. Invariant: readers see a batch whole or not at all,
 //! and after an error the log is as it was before, or offline.
 
-use crate::batch::control::{Control, ControlError, read_control};
+use crate::batch::control::{Control, ControlError, Outcome, read_control};
 use crate::batch::header::{BatchHeader, set_base_offset, set_leader_epoch};
 pub use crate::batch::validate::Origin;
 use crate::batch::validate::{Invalid, Rules, Stamp, validate};
@@ -101,9 +101,16 @@ pub enum AppendError {
 }
 
 /// What is known of a batch before the lock is taken.
+/// What a batch that ends a transaction says.
+#[derive(Clone, Copy)]
+struct Marker {
+    outcome: Outcome,
+    coordinator_epoch: i32,
+}
+
 struct Ready {
     header: BatchHeader,
-    marker: Option<i32>,
+    marker: Option<Marker>,
     log_append_time_ms: i64,
 }
 
@@ -162,8 +169,8 @@ impl Log {
             return Err(AppendError::StaleEpoch { given: ready.header.leader_epoch, known: epoch });
         }
         match ready.marker {
-            Some(epoch) if how.origin != Origin::Follower => {
-                writer.producers.check_marker(&ready.header, epoch)?;
+            Some(marker) if how.origin != Origin::Follower => {
+                writer.producers.check_marker(&ready.header, marker.coordinator_epoch)?;
             }
             Some(_) => {}
             None => {
@@ -211,8 +218,11 @@ impl Log {
         }
         self.assign_epoch(header.leader_epoch, header.base_offset);
         match ready.marker {
-            Some(epoch) => {
-                writer.producers.apply_marker(header, epoch, how.now_ms);
+            Some(Marker { outcome, coordinator_epoch }) => {
+                let ended = writer.producers.apply_marker(header, coordinator_epoch, how.now_ms);
+                if let Some(ended) = ended {
+                    self.note_ended(&active, &writer.producers, ended, outcome);
+                }
             }
             None if !header.is_control() => writer.producers.apply(header, how.now_ms),
             None => {}
@@ -263,12 +273,12 @@ impl Log {
     }
 }
 
-/// The header as the batch now stands, and the coordinator epoch of a marker in it.
+/// The header as the batch now stands, and the marker in it.
 fn ready(batch: &[u8], log_append_time_ms: i64) -> Result<Ready, AppendError> {
     let header = BatchHeader::parse(batch).map_err(Invalid::Framing)?;
     let marker = match header.is_control().then(|| read_control(&header, batch)).transpose()? {
-        Some(Control::EndTransaction { coordinator_epoch, .. }) if header.has_producer() => {
-            Some(coordinator_epoch)
+        Some(Control::EndTransaction { coordinator_epoch, outcome }) if header.has_producer() => {
+            Some(Marker { outcome, coordinator_epoch })
         }
         _ => None,
     };

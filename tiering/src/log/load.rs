@@ -8,6 +8,7 @@ use crate::hot::file::{File, OpenMode};
 use crate::hot::index::{Entry, MemoryIndex, TIME_ENTRY, TimeEntry, absolute, check_offsets, check_times};
 use crate::hot::recovery::{Depth, Fault, Scanned, Walk, scan, valid_batch_after};
 use crate::hot::segment::{Opened, SEGMENT_BYTES_MAX, Segment};
+use crate::hot::transactions::{AbortedTransaction, decode};
 use crate::log::open::{OpenError, OpenLog, Recovered, remove_if_there};
 use crate::offsets::Offset;
 use std::io::{self, ErrorKind};
@@ -24,6 +25,15 @@ pub(super) struct Loaded {
     pub recovered: Recovered,
     /// Epochs met in the batches that were read, with the offset of the first batch of each.
     pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Bases of the segments whose aborted transactions only a replay can tell.
+    pub untold: Vec<Offset>,
+}
+
+/// A segment that was taken as its files say.
+struct Trusted {
+    opened: Opened,
+    /// What its transaction index says; `None` if it was taken by its batches' headers.
+    aborted: Option<Vec<AbortedTransaction>>,
 }
 
 /// Offset index and time index.
@@ -42,19 +52,33 @@ impl<'a> Loader<'a> {
 
     /// Opens the segments at `bases`, which rise.
     pub fn load(&self, bases: &[Offset]) -> Result<Loaded, OpenError> {
-        let mut loaded = Loaded { segments: Vec::new(), recovered: Recovered::default(), epochs: Vec::new() };
+        let mut loaded = Loaded {
+            segments: Vec::new(),
+            recovered: Recovered::default(),
+            epochs: Vec::new(),
+            untold: Vec::new(),
+        };
         for (at, base) in bases.iter().enumerate() {
             let next = bases.get(at + 1).copied();
             let file = self.open_file(*base)?;
             let trusted = self.trusted(*base, &file, next, &mut loaded.recovered)?;
-            let (opened, damaged) = match trusted {
-                Some(opened) => (opened, false),
-                None => self.scanned(*base, &file, next, &mut loaded)?,
+            let (opened, damaged, aborted) = match trusted {
+                Some(Trusted { opened, aborted }) => (opened, false, aborted),
+                None => {
+                    let (opened, damaged) = self.scanned(*base, &file, next, &mut loaded)?;
+                    (opened, damaged, None)
+                }
             };
             if next.is_none() || damaged {
                 self.remove_index_files(*base)?;
             }
-            loaded.segments.push(self.segment(*base, file, opened));
+            let segment = self.segment(*base, file, opened);
+            match aborted {
+                Some(aborted) if next.is_some() => segment.transactions().lies_in_file(aborted.len()),
+                Some(aborted) => segment.transactions().replace(aborted),
+                None => loaded.untold.push(*base),
+            }
+            loaded.segments.push(segment);
             if damaged {
                 self.drop_from(&bases[at + 1..], &mut loaded.recovered)?;
                 break;
@@ -68,6 +92,23 @@ impl<'a> Loader<'a> {
         opened.first_append_ms =
             if opened.largest.0 >= 0 { opened.largest.0.min(self.now_ms) } else { self.now_ms };
         Segment::opened(&self.open.files, &self.open.dir, base, file, opened)
+    }
+
+    /// A segment's transaction index; no file means that nothing was aborted. `None` if it is damaged.
+    fn transactions(&self, base: Offset) -> Result<Option<Vec<AbortedTransaction>>, OpenError> {
+        let path = self.path(base, Kind::TxnIndex);
+        let bytes = match self.open.files.read_all(&path, INDEX_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(OpenError::storage(format!("read {}", path.display()))(error)),
+        };
+        match decode(&bytes, base) {
+            Ok(aborted) => Ok(Some(aborted)),
+            Err(fault) => {
+                tracing::warn!(log = %self.open.id, file = %path.display(), %fault, "transaction index is rebuilt");
+                Ok(None)
+            }
+        }
     }
 
     fn open_file(&self, base: Offset) -> Result<Arc<dyn File>, OpenError> {
@@ -87,7 +128,7 @@ impl<'a> Loader<'a> {
         file: &Arc<dyn File>,
         next: Option<Offset>,
         recovered: &mut Recovered,
-    ) -> Result<Option<Opened>, OpenError> {
+    ) -> Result<Option<Trusted>, OpenError> {
         let below = next.is_some_and(|next| next <= self.open.recovery_point);
         if !self.open.clean_shutdown && !below {
             return Ok(None);
@@ -97,8 +138,8 @@ impl<'a> Loader<'a> {
             Some(next) => self.by_index_files(base, file, next).map_err(failed())?,
             None => self.by_tail(base, file).map_err(failed())?,
         };
-        if opened.is_some() {
-            return Ok(opened);
+        if let (Some(opened), Some(aborted)) = (opened, self.transactions(base)?) {
+            return Ok(Some(Trusted { opened, aborted: Some(aborted) }));
         }
         let interval = self.open.config.index_interval_bytes;
         let scanned = scan(&**file, base, Depth::Headers, interval, |_| {}).map_err(failed())?;
@@ -107,7 +148,7 @@ impl<'a> Loader<'a> {
             return Ok(None);
         }
         recovered.indexes_rebuilt += usize::from(scanned.opened.bytes > 0);
-        Ok(Some(scanned.opened))
+        Ok(Some(Trusted { opened: scanned.opened, aborted: None }))
     }
 
     /// A sealed segment whose index files are whole.

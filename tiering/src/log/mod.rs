@@ -15,9 +15,11 @@ pub mod sealed;
 mod swap;
 pub mod time;
 pub mod truncate;
+pub mod stable;
 pub mod unified;
 
 pub use append::{AppendAs, AppendError, Appended, Origin};
+mod unstable;
 pub use directory::LogDirectory;
 pub use open::{OpenError, OpenLog, Recovered};
 pub use read::{Read, ReadError, Slice};

@@ -1,7 +1,8 @@
-//! Producer state from disk: the newest snapshot at or below an offset, then the batches after it.
-//! It keeps nothing in step by itself. Invariant: the answer equals a replay of the whole log.
+//! Producer state from disk: the newest snapshot at or below an offset, then the batches after it, with every
+//! transaction that ended on the way. It keeps nothing in step by itself. Invariant: the answer equals a replay of the
+//! whole log.
 
-use crate::batch::control::Control;
+use crate::batch::control::{Control, Outcome};
 use crate::hot::dir::{Kind, file_name, parse_file_name};
 use crate::hot::file::Files;
 use crate::hot::recovery::{Depth, Walk};
@@ -9,7 +10,7 @@ use crate::hot::segment::{Segment, SegmentError};
 use crate::hot::segments::Segments;
 use crate::offsets::Offset;
 use crate::producer::snapshot::{decode_producers, decode_snapshot, encode_producers, encode_snapshot};
-use crate::producer::state::{ProducerState, ProducerTable};
+use crate::producer::state::{EndedTransaction, ProducerState, ProducerTable};
 use std::io;
 use std::path::Path;
 
@@ -70,12 +71,37 @@ pub fn rebuild(
     upto: Offset,
     now_ms: i64,
 ) -> Result<ProducerTable, SegmentError> {
-    let (mut table, from) = newest(files, dir, segments.start(), upto, now_ms)?;
+    replay_from(files, dir, segments, upto, upto, now_ms, |_| {})
+}
+
+/// A transaction that a marker ended.
+pub struct Ended<'a> {
+    /// Where the marker lies.
+    pub segment: &'a Segment,
+    /// Which one.
+    pub transaction: EndedTransaction,
+    /// How.
+    pub outcome: Outcome,
+    /// The producers once the marker stood.
+    pub producers: &'a ProducerTable,
+}
+
+/// As [`rebuild`], from a snapshot at or below `from`; shows every transaction that ends between that and `upto`.
+pub fn replay_from(
+    files: &dyn Files,
+    dir: &Path,
+    segments: &Segments,
+    from: Offset,
+    upto: Offset,
+    now_ms: i64,
+    mut ended: impl FnMut(Ended<'_>),
+) -> Result<ProducerTable, SegmentError> {
+    let (mut table, from) = newest(files, dir, segments.start(), from, now_ms)?;
     for segment in &segments.all()[segments.find(from)..] {
         if segment.base() >= upto {
             break;
         }
-        replay(segment, from, upto, now_ms, &mut table)?;
+        replay(segment, from, upto, now_ms, &mut table, &mut ended)?;
     }
     Ok(table)
 }
@@ -125,6 +151,7 @@ fn replay(
     upto: Offset,
     now_ms: i64,
     table: &mut ProducerTable,
+    ended: &mut impl FnMut(Ended<'_>),
 ) -> Result<(), SegmentError> {
     let Some(first) = segment.locate(from)? else { return Ok(()) };
     let len = segment.bytes();
@@ -140,8 +167,10 @@ fn replay(
         let written_ms = met.header.max_timestamp.clamp(0, now_ms.max(0));
         if !met.header.is_control() {
             table.apply(&met.header, written_ms);
-        } else if let Some(Control::EndTransaction { coordinator_epoch, .. }) = walk.control(&met)? {
-            table.apply_marker(&met.header, coordinator_epoch, written_ms);
+        } else if let Some(Control::EndTransaction { coordinator_epoch, outcome }) = walk.control(&met)?
+            && let Some(transaction) = table.apply_marker(&met.header, coordinator_epoch, written_ms)
+        {
+            ended(Ended { segment, transaction, outcome, producers: table });
         }
     }
     Ok(())

@@ -31,6 +31,8 @@ pub struct Slice {
     pub len: u64,
     /// Base offset of the first batch; at most the offset asked for, unless that one was compacted away.
     pub first: Offset,
+    /// Every batch of it ends at or below this offset.
+    pub upto: Offset,
 }
 
 /// Why nothing can be read.
@@ -161,7 +163,7 @@ fn slice(
     if first.next > bound || limit <= first.position {
         return Ok(None);
     }
-    let mut stop = limit;
+    let (mut stop, mut upto) = (limit, end.min(bound));
     if limit - first.position > max_bytes {
         let (border, next) = segment.border_below(first.position, first.position + max_bytes)?;
         let fits = border > first.position;
@@ -170,11 +172,12 @@ fn slice(
         }
         let after = if fits { next } else { Some(first.next) };
         stop = if fits { border } else { first.position + first.size };
+        upto = after.unwrap_or(upto);
         // A reader in the past comes back for what follows; one at the tail is served by the ring.
         if let Some(after) = after {
             segment.mark(after, stop);
         }
     }
     let (file, at, len) = (segment.file().clone(), first.position, stop - first.position);
-    Ok(Some(Slice { file, at, len, first: first.base }))
+    Ok(Some(Slice { file, at, len, first: first.base, upto }))
 }

@@ -1,6 +1,7 @@
 //! Opening a log: segments found and checked, the torn tail of a crash cut, indexes, epochs and producers rebuilt.
 //! Invariant: no whole, valid batch is lost, and a lie below the recovery point is an error, not a cut (I20).
 
+use crate::batch::control::Outcome;
 use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, file_name, parse_file_name};
 use crate::hot::file::Files;
@@ -8,9 +9,10 @@ use crate::hot::segment::{Segment, SegmentError};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
 use crate::log::open::{OpenError, OpenLog, Recovered, RemoteEnd, remove_if_there};
-use crate::log::producers::{Snapshot, rebuild, remove_snapshot, snapshots};
+use crate::log::producers::{Ended, Snapshot, remove_snapshot, replay_from, snapshots};
 use crate::log::swap::settle_swap;
 use crate::log::unified::{Chores, Log, Writer};
+use crate::log::unstable::{Unstable, aborted};
 use crate::offsets::Offset;
 use crate::producer::state::ProducerTable;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -30,20 +32,22 @@ impl Log {
         open.files.create_dir_all(&open.dir).map_err(OpenError::storage(format!("create {dir}")))?;
         let bases = tidy(&*open.files, &open.dir)?;
         let loader = Loader::new(&open);
-        let Loaded { segments, mut recovered, epochs } = loader.load(&bases)?;
+        let Loaded { segments, mut recovered, epochs, mut untold } = loader.load(&bases)?;
         let found = (!segments.is_empty()).then(|| Local::of(&open, segments, epochs)).transpose()?;
         let local = match found {
             Some(local) if local.goes_on(&open) => local,
             stale => {
                 recovered.restarted_at_remote_end =
                     open.committed_remote_end.is_some_and(|remote| remote.at > Offset::ZERO);
+                untold.clear();
                 start_empty(&open, stale)?
             }
         };
         let Local { segments, lineage, saved: saved_lineage, log_start } = local;
         let end = segments.end();
         let now_ms = open.clock.now_ms();
-        let producers = producers(&open, &segments, now_ms)?;
+        let unstable = Unstable::default();
+        let producers = producers(&open, &segments, &untold, &unstable, now_ms)?;
         let recovery_point = if open.clean_shutdown { end } else { open.recovery_point.min(end) };
         let log = Arc::new(Log {
             id: open.id,
@@ -59,7 +63,7 @@ impl Log {
             clean_point: AtomicI64::new(-1),
             cuts: AtomicU64::new(0),
             in_cleaning: AtomicBool::new(false),
-            undecided: AtomicI64::new(i64::MAX),
+            unstable,
             offline: OnceLock::new(),
             closed: AtomicBool::new(false),
             writer: Mutex::new(Writer { producers, snapshots: Vec::new() }),
@@ -155,7 +159,7 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
         tracing::warn!(log = %open.id, %from, %to, epochs = ?lineage.spans(), %at, "local log is dropped");
         if open.committed_remote_end.is_none() {
             // Its records expired; who wrote them is still known. The bucket would tell us better.
-            let known = producers(open, &stale, open.clock.now_ms())?;
+            let known = producers(open, &stale, &[], &Unstable::default(), open.clock.now_ms())?;
             Snapshot::of(&known, at).write(&*open.files, &open.dir).map_err(failed())?;
             keep = Some(at);
         }
@@ -179,7 +183,14 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
     Local::of(open, vec![segment], Vec::new())
 }
 
-fn producers(open: &OpenLog, segments: &Segments, now_ms: i64) -> Result<ProducerTable, OpenError> {
+/// The producers as of the log's end, and on the way the aborted transactions of the segments at `untold`.
+fn producers(
+    open: &OpenLog,
+    segments: &Segments,
+    untold: &[Offset],
+    unstable: &Unstable,
+    now_ms: i64,
+) -> Result<ProducerTable, OpenError> {
     let shown = open.dir.display();
     let failed = |error: SegmentError| OpenError::Storage {
         what: format!("rebuild producers of {shown}"),
@@ -191,7 +202,17 @@ fn producers(open: &OpenLog, segments: &Segments, now_ms: i64) -> Result<Produce
             remove_snapshot(&*open.files, &open.dir, above).map_err(|error| failed(error.into()))?;
         }
     }
-    let mut table = rebuild(&*open.files, &open.dir, segments, end, now_ms).map_err(failed)?;
+    let from = untold.first().map_or(end, |base| (*base).min(end));
+    let note = |ended: Ended<'_>| {
+        let base = ended.segment.base();
+        if ended.outcome == Outcome::Abort && untold.binary_search(&base).is_ok() {
+            ended.segment.transactions().push(aborted(&ended.transaction, ended.producers));
+        }
+        unstable.wait_for(ended.transaction);
+    };
+    let table = replay_from(&*open.files, &open.dir, segments, from, end, now_ms, note);
+    let mut table = table.map_err(failed)?;
+    unstable.count_aborted(segments.all().iter().map(|segment| segment.transactions().len()).sum());
     table.expire(now_ms, open.config.producer_expiration_ms);
     Ok(table)
 }

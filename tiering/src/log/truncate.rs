@@ -177,6 +177,7 @@ impl Log {
         self.files.sync_dir(&self.dir)?;
         self.change_lineage(|lineage| lineage.truncate_from(end));
         self.save_lineage(chores)?;
+        self.unstable.cut(end);
         let now = self.segments.load_full();
         let producers = rebuild(&*self.files, &self.dir, &now, end, self.clock.now_ms())?;
         self.note_undecided(&producers);
@@ -199,8 +200,13 @@ impl Log {
                 _ => {}
             }
         }
+        let mut aborted = Vec::new();
+        segment.aborted(segment.base(), Offset(i64::MAX), &mut aborted)?;
+        aborted.retain(|one| one.last < opened.next);
         let file = segment.file().clone();
-        Ok(Segment::opened(&self.files, &self.dir, segment.base(), file, opened))
+        let shortened = Segment::opened(&self.files, &self.dir, segment.base(), file, opened);
+        shortened.transactions().replace(aborted);
+        Ok(shortened)
     }
 
     /// Snapshots of what is cut off would bring it back.
@@ -221,6 +227,7 @@ impl Log {
         self.segments.store(Arc::new(Segments::new(vec![fresh])));
         self.files.sync_dir(&self.dir)?;
         *writer = Writer::default();
+        self.unstable.cut(at);
         self.note_undecided(&writer.producers);
         self.change_lineage(|lineage| lineage.truncate_from(at));
         self.save_lineage(chores)?;

@@ -9,6 +9,7 @@ use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::file::Files;
 use crate::hot::segments::Segments;
 use crate::log::producers::Snapshot;
+use crate::log::unstable::Unstable;
 use crate::offsets::{LogOffsets, Offset};
 use crate::producer::state::ProducerTable;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -38,8 +39,7 @@ pub struct Log {
     pub(super) cuts: AtomicU64,
     /// A cleaner works on it.
     pub(super) in_cleaning: AtomicBool,
-    /// First offset of the oldest open transaction; `i64::MAX` if there is none.
-    pub(super) undecided: AtomicI64,
+    pub(super) unstable: Unstable,
     pub(super) offline: OnceLock<Arc<str>>,
     pub(super) closed: AtomicBool,
     /// The append lock. Serving cores only ever try it.
@@ -132,12 +132,6 @@ impl Log {
         Offset(self.recovery_point.load(Ordering::Acquire))
     }
 
-    /// First offset of the oldest open transaction; `None` if everything is decided.
-    pub fn first_undecided(&self) -> Option<Offset> {
-        let first = self.undecided.load(Ordering::Acquire);
-        (first != i64::MAX).then_some(Offset(first))
-    }
-
     /// A copy of the producers' state. Waits for the append lock: not on a serving core.
     pub fn producers(&self) -> ProducerTable {
         self.writer.lock().producers.clone()
@@ -182,10 +176,5 @@ impl Log {
             change(&mut next);
             next
         });
-    }
-
-    pub(super) fn note_undecided(&self, producers: &ProducerTable) {
-        let first = producers.first_undecided().map_or(i64::MAX, |offset| offset.0);
-        self.undecided.store(first, Ordering::Release);
     }
 }

@@ -82,6 +82,11 @@ async fn upload(
     let id = log.id();
     let unreadable = |source| OffloadError::File { what: "cannot read a sealed segment's producers", source };
     let producers = sealed.producers().map_err(unreadable)?;
+    // Complete: the segment lies below the last stable offset, so every transaction in it has its marker.
+    let aborted = log.aborted(from, sealed.next).map_err(|error| OffloadError::File {
+        what: "cannot read a log's transaction indexes",
+        source: std::io::Error::other(error),
+    })?;
     // Where the local log begins at `from`, it was started from the row, so the row's epoch is its own.
     let before = (from > Offset::ZERO).then(|| log.lineage().epoch_at(from - 1)).flatten();
     let uuid = tier.entropy.uuid();
@@ -99,8 +104,7 @@ async fn upload(
         leader_epoch: led.leader_epoch,
         previous_epoch: before.unwrap_or(row.end_epoch),
         producers: &producers,
-        // The broker refuses transactions, so no segment can hold an aborted one.
-        aborted: &[],
+        aborted: &aborted,
         labels: &led.labels,
     };
     let entry = match upload.run(&tier.bucket.store, tier.entropy.as_ref()).await {

@@ -5,13 +5,14 @@
 use crate::batch::header::{BatchError, BatchHeader, HEADER_BYTES};
 use crate::cold::entry::Entry;
 use crate::cold::footer::TAIL_BYTES;
-use crate::cold::object::{AbortedTransaction, Contents, Trailer};
+use crate::cold::object::{Contents, Trailer};
 use crate::cold::scan::{LogScan, ScanError, Scanned};
 use crate::cold::store::{PartUpload, Store};
 use crate::cold::store_error::StoreError;
 use crate::entropy::Entropy;
 use crate::epoch::LeaderEpoch;
 use crate::hot::file::File;
+use crate::hot::transactions::AbortedTransaction;
 use crate::offsets::Offset;
 use bytes::Bytes;
 use firnline_cache::key::CHUNK_BYTES;

@@ -5,7 +5,7 @@
 use crate::batch::header::{BatchHeader, add_sequence};
 use crate::batch::validate::Origin;
 use crate::offsets::Offset;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Batches remembered per producer: as many as a client may have in flight.
 pub const WINDOW: usize = 5;
@@ -178,6 +178,8 @@ pub struct EndedTransaction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerTable {
     producers: BTreeMap<i64, ProducerState>,
+    /// First offsets of the open transactions.
+    open: BTreeSet<Offset>,
     limit: usize,
 }
 
@@ -195,7 +197,7 @@ impl ProducerTable {
 
     /// An empty table that remembers `limit` producers, at least one.
     pub fn with_limit(limit: usize) -> Self {
-        Self { producers: BTreeMap::new(), limit: limit.max(1) }
+        Self { producers: BTreeMap::new(), open: BTreeSet::new(), limit: limit.max(1) }
     }
 
     /// Producers known.
@@ -222,13 +224,18 @@ impl ProducerTable {
     /// having written now, or a wrong clock would keep it for ever.
     pub fn load(&mut self, mut state: ProducerState, now_ms: i64) {
         state.touched_ms = state.touched_ms.min(now_ms);
-        self.producers.insert(state.producer_id, state);
+        let before = self.producers.insert(state.producer_id, state);
+        if let Some(start) = before.and_then(|before| before.transaction_start) {
+            self.open.remove(&start);
+        }
+        self.open.extend(state.transaction_start);
         self.stay_bounded(state.producer_id);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.producers.clear();
+        self.open.clear();
     }
 
     /// Whether a data batch may be appended, or is here already. Batches without a producer always may.
@@ -283,6 +290,7 @@ impl ProducerTable {
         state.touched_ms = state.touched_ms.max(now_ms);
         if batch.is_transactional() && state.transaction_start.is_none() {
             state.transaction_start = Some(batch.base_offset);
+            self.open.insert(batch.base_offset);
         }
         self.stay_bounded(id);
     }
@@ -317,6 +325,9 @@ impl ProducerTable {
         state.last_timestamp = batch.max_timestamp;
         state.touched_ms = state.touched_ms.max(now_ms);
         let first_offset = state.transaction_start.take();
+        if let Some(first_offset) = first_offset {
+            self.open.remove(&first_offset);
+        }
         self.stay_bounded(id);
         let last_offset = batch.base_offset;
         first_offset.map(|first_offset| EndedTransaction { producer_id: id, first_offset, last_offset })
@@ -324,7 +335,7 @@ impl ProducerTable {
 
     /// First offset of the oldest open transaction: nothing at or after it is decided.
     pub fn first_undecided(&self) -> Option<Offset> {
-        self.producers.values().filter_map(|state| state.transaction_start).min()
+        self.open.first().copied()
     }
 
     /// Forgets producers that wrote nothing for `expiration_ms` and have no open transaction. Returns how many.

@@ -10,13 +10,12 @@ use firnline_tiering::cold::footer::{Footer, SectionKind, TAIL_BYTES, Tail};
 use firnline_tiering::cold::layout::ObjectName;
 use firnline_tiering::cold::manifest::{Grave, Leaf, LeafRef, Manifest};
 use firnline_tiering::cold::marker::marker;
-use firnline_tiering::cold::object::{
-    AbortedTransaction, Contents, Opened, decode_aborted, decode_labels, section_of,
-};
+use firnline_tiering::cold::object::{Contents, Opened, decode_aborted, decode_labels, section_of};
 use firnline_tiering::cold::scan::LogScan;
 use firnline_tiering::cold::tier::{TierChange, TierChangeKind, TierRow, TierVersion};
 use firnline_tiering::config::LogId;
 use firnline_tiering::epoch::LeaderEpoch;
+use firnline_tiering::hot::transactions::AbortedTransaction;
 use firnline_tiering::offload::intent::Intent;
 use firnline_tiering::offsets::Offset;
 use std::path::Path;
