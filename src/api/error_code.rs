@@ -317,7 +317,7 @@ mod groups {
 
 /// Serving: what partitions and sessions refuse.
 mod data {
-    use firnline_tiering::batch::validate::{Invalid, RecordReason};
+    use firnline_tiering::batch::validate::Invalid;
     use firnline_tiering::cold::commit::CommitError;
     use firnline_tiering::cold::reader::ColdReadError;
     use firnline_tiering::log::append::AppendError;
@@ -419,12 +419,8 @@ mod data {
                 Invalid::ZstdTooOld => ErrorCode::UnsupportedCompressionType,
                 Invalid::TooLarge { .. } => ErrorCode::MessageTooLarge,
                 Invalid::Compression(_) => ErrorCode::CorruptMessage,
-                Invalid::Records { errors, .. } => match errors.first().map(|error| error.reason) {
-                    Some(RecordReason::Timestamp { .. } | RecordReason::TimestampType) => {
-                        ErrorCode::InvalidTimestamp
-                    }
-                    Some(RecordReason::NullKey) | None => ErrorCode::InvalidRecord,
-                },
+                Invalid::Records { .. } if invalid.is_timestamp() => ErrorCode::InvalidTimestamp,
+                Invalid::Records { .. } => ErrorCode::InvalidRecord,
                 Invalid::Empty
                 | Invalid::Magic(_)
                 | Invalid::MoreThanOne { .. }

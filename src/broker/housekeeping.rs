@@ -22,9 +22,6 @@ const TURN: Duration = Duration::from_millis(500);
 /// How often directories of deleted logs are looked for: it lists the log directories.
 const PURGE_TURN: Duration = Duration::from_secs(5);
 
-/// Directories of deleted topics stay this long, as Kafka's `file.delete.delay.ms` default.
-const DELETED_DELAY_MS: i64 = 60_000;
-
 /// Starts the duties.
 pub fn start(
     shared: &Arc<Shared>,
@@ -40,8 +37,8 @@ pub fn start(
             move || turn(&shared, &storage)
         })),
         chores.spawn(every(PURGE_TURN, stop.clone(), {
-            let storage = storage.clone();
-            move || purge(&storage)
+            let (shared, storage) = (shared.clone(), storage.clone());
+            move || purge(&shared, &storage)
         })),
         chores.spawn(every(Duration::from_millis(logs.checkpoint_interval_ms), stop.clone(), {
             let (shared, storage) = (shared.clone(), storage.clone());
@@ -83,16 +80,18 @@ fn turn(shared: &Shared, storage: &Storage) {
         if log.offline().is_some() {
             continue;
         }
-        if let Err(error) = log.roll_if_due().and_then(|_| log.maintain()) {
+        let done = log.roll_if_due().and_then(|_| log.maintain()).and_then(|()| log.flush_if_due());
+        if let Err(error) = done {
             tracing::error!(log = %log.id(), dir = %log.dir().display(), %error, "housekeeping failed");
         }
     }
 }
 
-/// Removes directories of deleted logs; on a full disk at once.
-fn purge(storage: &Storage) {
+/// Removes directories of deleted logs after the broker's `log.segment.delete.delay.ms`; on a full disk at once.
+fn purge(shared: &Shared, storage: &Storage) {
+    let delay_ms = shared.config.settings.number("log.segment.delete.delay.ms").unwrap_or(0);
     let full = storage.dirs().iter().any(|dir| dir.noted_full());
-    if let Err(error) = storage.purge_deleted(if full { 0 } else { DELETED_DELAY_MS }) {
+    if let Err(error) = storage.purge_deleted(if full { 0 } else { delay_ms }) {
         tracing::warn!(%error, "directories of deleted logs stay for now");
     }
 }

@@ -222,22 +222,8 @@ mod tests {
         {
             assert_eq!(refused(name, "x"), format!("{name} is refused: {no_auth}"));
         }
-        let no_fsync =
-            "fsync by count or time is not built yet; acknowledged means in the log of every in-sync replica";
-        assert_eq!(
-            refused("log.flush.interval.messages", "1"),
-            format!("log.flush.interval.messages is refused: {no_fsync}")
-        );
-        assert_eq!(
-            refused("log.flush.interval.ms", "1000"),
-            format!("log.flush.interval.ms is refused: {no_fsync}")
-        );
         assert!(refused("firn.durability", "disk").contains("not built yet"));
         assert!(refused("security.inter.broker.protocol", "SSL").contains("TLS"));
-        assert_eq!(
-            put(&mut settings, Source::File, "log.flush.interval.messages", "9223372036854775807"),
-            Ok(Put::Acted)
-        );
         assert_eq!(
             put(&mut settings, Source::File, "security.inter.broker.protocol", "PLAINTEXT"),
             Ok(Put::Acted)

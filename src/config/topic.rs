@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use firnline_tiering::batch::header::{Codec, TimestampType};
+use firnline_tiering::codec::{Codec, CompressionLevels, TimestampType};
 use firnline_tiering::config::{LogConfig, TopicCompression};
 
 use crate::config::error::ConfigError;
@@ -48,6 +48,8 @@ impl TopicConfig {
         let mut log = LogConfig {
             segment_bytes: read.unsigned("segment.bytes"),
             segment_ms: read.number("segment.ms"),
+            segment_jitter_ms: read.number("segment.jitter.ms"),
+            preallocate: read.flag("preallocate"),
             index_interval_bytes: read.unsigned("index.interval.bytes") as u32,
             segment_index_bytes: read.unsigned("segment.index.bytes") as u32,
             retention_ms: read.number("retention.ms"),
@@ -63,6 +65,12 @@ impl TopicConfig {
             timestamp_before_max_ms: read.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: read.number("message.timestamp.after.max.ms"),
             compression: compression(&read.text("compression.type")),
+            compression_levels: CompressionLevels {
+                gzip: read.number("compression.gzip.level") as i32,
+                zstd: read.number("compression.zstd.level") as i32,
+            },
+            flush_messages: read.number("flush.messages"),
+            flush_ms: read.number("flush.ms"),
             file_delete_delay_ms: read.number("file.delete.delay.ms"),
             validate_compressed: settings.flag("firn.validate.compressed") == Some(true),
             producer_expiration_ms: settings.number("producer.id.expiration.ms").unwrap_or(i64::MAX),
@@ -70,6 +78,9 @@ impl TopicConfig {
             delete_retention_ms: read.number("delete.retention.ms"),
             min_compaction_lag_ms: read.number("min.compaction.lag.ms"),
             max_compaction_lag_ms: read.number("max.compaction.lag.ms"),
+            producer_check_ms: settings
+                .number("producer.id.expiration.check.interval.ms")
+                .unwrap_or(i64::MAX),
         };
         if log.remote_copy_disable {
             // Nothing new goes to the bucket, so nothing local may go before the whole log's retention (KIP-950).
@@ -118,6 +129,11 @@ pub fn validate(
 ) -> Result<TopicConfig, ConfigError> {
     let read = Reader::new(settings, overrides)?;
     let resolved = TopicConfig::resolve(settings, topic, overrides)?;
+    if read.number("compression.gzip.level") == 0 {
+        let expected = "Value must be between 1 and 9 or equal to -1".to_owned();
+        let (key, value) = ("compression.gzip.level".to_owned(), "0".to_owned());
+        return Err(ConfigError::Invalid { key, value, expected });
+    }
     remote_rules(settings, topic, &read, &resolved.log, was_remote)?;
     local_retention_rules(&read, "local.retention.ms", "retention.ms")?;
     local_retention_rules(&read, "local.retention.bytes", "retention.bytes")?;
@@ -257,6 +273,10 @@ mod tests {
             ("log.local.retention.ms", "30000"),
             ("log.retention.hours", "1"),
             ("compression.type", "zstd"),
+            ("compression.zstd.level", "19"),
+            ("log.flush.interval.ms", "1000"),
+            ("log.roll.jitter.hours", "2"),
+            ("log.preallocate", "true"),
             ("firn.validate.compressed", "true"),
         ]);
         let log = TopicConfig::resolve(&broker, "t", &Overrides::new()).unwrap().log;
@@ -265,7 +285,9 @@ mod tests {
             (1 << 20, 3_600_000, 30_000)
         );
         assert_eq!(log.compression, TopicCompression::Always(Codec::Zstd));
-        assert!(log.remote_enabled && log.validate_compressed);
+        assert!(log.remote_enabled && log.validate_compressed && log.preallocate);
+        assert_eq!((log.flush_ms, log.segment_jitter_ms), (1000, 7_200_000));
+        assert_eq!(log.compression_levels, CompressionLevels { gzip: -1, zstd: 19 });
         // What a default asks for gives way where it cannot be; what a topic asks for is refused.
         let short = overrides(&[("retention.ms", "1000")]);
         assert_eq!(validate(&broker, "t", &short, false).unwrap().log.local_retention_ms, -2);
@@ -294,8 +316,22 @@ mod tests {
             "Invalid value shred for configuration cleanup.policy: List must hold only: compact, delete"
         );
         assert!(
-            refusal(&[], "t", &[("flush.messages", "1")]).starts_with("flush.messages is refused: fsync")
+            refusal(&[], "t", &[("remote.copy.lag.ms", "1")])
+                .starts_with("remote.copy.lag.ms is refused: delayed offload")
         );
+    }
+
+    #[test]
+    fn a_gzip_level_is_gzips_own_or_one_to_nine() {
+        let own = |level: &str| {
+            validate(&Settings::default(), "t", &overrides(&[("compression.gzip.level", level)]), false)
+        };
+        for level in ["-1", "1", "9"] {
+            assert!(own(level).is_ok(), "{level}");
+        }
+        for level in ["-2", "0", "10"] {
+            assert!(own(level).is_err(), "{level}");
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Replica {
     /// A replica that leads. With one replica everything in the log is committed, so the high watermark starts at
     /// the log's end.
     pub fn lead(settings: ReplicaSettings) -> PartitionHandle {
+        settings.log.begin_epoch(settings.leader_epoch);
         let end = settings.log.offsets().end;
         Arc::new(Self {
             id: settings.id,
@@ -213,6 +214,7 @@ impl Replica {
     pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
         let before = self.leader_epoch.swap(epoch.0, Ordering::AcqRel);
         assert!(before <= epoch.0, "{}: leader epoch {before} -> {}", self.log.id(), epoch.0);
+        self.log.begin_epoch(epoch);
     }
 
     /// A changed `min.insync.replicas`, already limited to the replica count.
@@ -238,9 +240,9 @@ impl Replica {
     pub(super) fn commit_to_end(&self) {
         let end = self.log.offsets().end;
         self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
+        self.log.note_replicated(end);
     }
 }
-        self.log.note_replicated(end);
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

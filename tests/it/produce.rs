@@ -235,3 +235,18 @@ async fn two_producers_never_share_an_offset() {
     .await;
     assert_eq!(found, acked);
 }
+
+#[tokio::test]
+async fn what_flush_messages_asks_for_is_on_disk_before_it_is_answered() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client().await;
+    client.create("synced", 1, &[("flush.messages", "1")]).await;
+    client.create("lazy", 1, &[]).await;
+    for offset in 0..3 {
+        assert_eq!(client.append("synced", 0, batch(&["v"])).await, offset);
+        assert_eq!(client.append("lazy", 0, batch(&["v"])).await, offset);
+        let synced = broker.partition("synced", 0).log().recovery_point();
+        assert_eq!(synced.0, offset + 1, "acknowledged means fsynced");
+    }
+    assert_eq!(broker.partition("lazy", 0).log().recovery_point().0, 0);
+}

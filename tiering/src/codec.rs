@@ -56,6 +56,22 @@ impl Codec {
     }
 }
 
+/// How hard the broker compresses where it does (Kafka's `compression.*.level`). Snappy and lz4 have one level here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompressionLevels {
+    /// 1 to 9; −1 is the codec's own.
+    pub gzip: i32,
+    /// −131072 to 22.
+    pub zstd: i32,
+}
+
+impl Default for CompressionLevels {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self { gzip: -1, zstd: 3 }
+    }
+}
+
 /// Whose clock the timestamps are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TimestampType {

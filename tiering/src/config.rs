@@ -1,7 +1,7 @@
 //! What a log is told: its opaque id and its settings, already parsed and in range.
 //! Not the names, defaults and ranges users see: those are the broker's table of keys.
 
-use crate::codec::{Codec, TimestampType};
+use crate::codec::{Codec, CompressionLevels, TimestampType};
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,6 +52,10 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment rolls once its first record is this old.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: at most so much earlier, each segment at a time of its own.
+    pub segment_jitter_ms: i64,
+    /// `preallocate`: room for a whole segment is taken when it begins.
+    pub preallocate: bool,
     /// `index.interval.bytes`: log bytes between two entries of the sparse indexes.
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: an index file's largest size.
@@ -82,6 +86,13 @@ pub struct LogConfig {
     pub timestamp_after_max_ms: i64,
     /// `compression.type`.
     pub compression: TopicCompression,
+    /// `compression.gzip.level` and `compression.zstd.level`.
+    pub compression_levels: CompressionLevels,
+    /// `flush.messages`: so many appended records are fsynced before they are answered; `i64::MAX` leaves it to the
+    /// kernel.
+    pub flush_messages: i64,
+    /// `flush.ms`: appended records are fsynced after so long at the latest; `i64::MAX` leaves it to the kernel.
+    pub flush_ms: i64,
     /// `file.delete.delay.ms`: how long a removed segment's files stay under their `.deleted` names.
     pub file_delete_delay_ms: i64,
     /// `firn.validate.compressed`: open compressed batches when they are produced.
@@ -96,6 +107,8 @@ pub struct LogConfig {
     pub min_compaction_lag_ms: i64,
     /// `max.compaction.lag.ms`: a segment this old is cleaned whatever the ratio.
     pub max_compaction_lag_ms: i64,
+    /// `producer.id.expiration.check.interval.ms`: how often silent producers are looked for.
+    pub producer_check_ms: i64,
 }
 
 impl Default for LogConfig {
@@ -104,6 +117,8 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
+            preallocate: false,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
             retention_ms: 7 * 24 * 3_600_000,
@@ -119,6 +134,9 @@ impl Default for LogConfig {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             compression: TopicCompression::Producer,
+            compression_levels: CompressionLevels::default(),
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
             file_delete_delay_ms: 60_000,
             validate_compressed: false,
             producer_expiration_ms: 24 * 3_600_000,
@@ -126,6 +144,7 @@ impl Default for LogConfig {
             delete_retention_ms: 24 * 3_600_000,
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
+            producer_check_ms: 600_000,
         }
     }
 }

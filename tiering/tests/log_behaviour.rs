@@ -430,6 +430,118 @@ fn a_follower_keeps_the_leaders_offsets_and_may_jump_a_gap() {
 }
 
 #[test]
+fn an_epoch_counts_from_the_moment_it_begins() {
+    let home = Home::new();
+    let log = fresh(&home);
+    append(&home, &log, 3, 0);
+    log.begin_epoch(LeaderEpoch(4));
+    assert_eq!(
+        log.end_of_epoch(LeaderEpoch(4)),
+        Some((LeaderEpoch(4), Offset(3))),
+        "before its first record"
+    );
+    assert_eq!(log.end_of_epoch(LeaderEpoch(2)), Some((LeaderEpoch(0), Offset(3))));
+    let mut late = support::batch(1, 3, home.now(), Codec::None, None);
+    assert!(matches!(home.append(&log, &mut late, 0), Err(AppendError::StaleEpoch { .. })));
+    log.begin_epoch(LeaderEpoch(2));
+    log.begin_epoch(LeaderEpoch(6));
+    append(&home, &log, 1, 6);
+    assert_eq!(log.lineage().spans(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(6), Offset(3))]);
+}
+
+#[test]
+fn a_flush_comes_when_its_time_is_over_and_something_waits() {
+    let mut home = Home::new();
+    home.config.flush_ms = 100;
+    let log = fresh(&home);
+    home.clock.0.fetch_add(1000, Ordering::SeqCst);
+    assert!(!log.flush_if_due().expect("asks"), "nothing waits");
+    append(&home, &log, 2, 0);
+    assert_eq!((log.unflushed(), log.recovery_point()), (2, Offset(0)));
+    assert!(log.flush_if_due().expect("flushes"), "the last one is long ago");
+    assert_eq!((log.unflushed(), log.recovery_point()), (0, Offset(2)));
+    append(&home, &log, 2, 0);
+    assert!(!log.flush_if_due().expect("asks"));
+    home.clock.0.fetch_add(100, Ordering::SeqCst);
+    assert!(log.flush_if_due().expect("flushes"));
+    append(&home, &log, 2, 0);
+    home.config.flush_ms = i64::MAX;
+    log.set_config(home.config.clone());
+    home.clock.0.fetch_add(1 << 40, Ordering::SeqCst);
+    assert!(!log.flush_if_due().expect("asks"), "left to the kernel");
+}
+
+#[test]
+fn so_many_records_at_most_wait_for_a_flush() {
+    let mut home = Home::new();
+    home.config.flush_messages = 5;
+    let log = fresh(&home);
+    append(&home, &log, 4, 0);
+    assert_eq!(log.flush_wanted(), None);
+    assert!(!log.flush_if_due().expect("asks"));
+    append(&home, &log, 2, 0);
+    assert_eq!(log.flush_wanted(), Some(Offset(6)));
+    log.flush_to(Offset(6)).expect("flushes");
+    assert_eq!((log.flush_wanted(), log.recovery_point()), (None, Offset(6)));
+    append(&home, &log, 5, 0);
+    assert!(log.flush_if_due().expect("flushes"), "for those whose producers do not wait");
+    append(&home, &log, 1, 0);
+    log.flush_to(Offset(11)).expect("has nothing to do");
+    assert_eq!(log.recovery_point(), Offset(11), "the twelfth was not asked for");
+}
+
+#[test]
+fn silent_producers_are_forgotten_when_it_is_time_to_look() {
+    let mut home = Home::new();
+    (home.config.producer_expiration_ms, home.config.producer_check_ms) = (1000, 5000);
+    let log = fresh(&home);
+    let write = |producer: i64, transactional: bool| {
+        let mut builder = BatchBuilder::new().producer(producer, 0, 0);
+        if transactional {
+            builder = builder.transactional();
+        }
+        builder.push(home.now(), None, Some(b"v"), &[]);
+        home.append(&log, &mut builder.build().to_vec(), 0).expect("appends");
+    };
+    write(1, false);
+    write(2, true);
+    home.clock.0.fetch_add(4000, Ordering::SeqCst);
+    write(3, false);
+    let known = || -> Vec<i64> {
+        log.maintain().expect("maintains");
+        log.producers().iter().map(|state| state.producer_id).collect()
+    };
+    assert_eq!(known(), [1, 2, 3], "silent, but nobody looks yet");
+    home.clock.0.fetch_add(1000, Ordering::SeqCst);
+    assert_eq!(known(), [2], "1 and 3 are silent for 1000 ms, 2 has a transaction open");
+}
+
+#[test]
+fn preallocated_room_is_given_back_when_a_segment_is_sealed() {
+    use std::os::unix::fs::MetadataExt;
+    let mut home = Home::new();
+    (home.config.preallocate, home.config.segment_bytes) = (true, 4 << 20);
+    let log = fresh(&home);
+    let taken = |at: i64| {
+        let path = home.path().join(format!("{at:020}.log"));
+        std::fs::metadata(path).expect("is there").blocks() * 512
+    };
+    let first = append(&home, &log, 3, 0);
+    let reserved = taken(first.0);
+    log.roll().expect("rolls");
+    log.maintain().expect("maintains");
+    // Some file systems cannot take room ahead.
+    assert!(!(1 << 16..4 << 20).contains(&reserved), "{reserved} bytes taken");
+    assert!(taken(0) < 1 << 16, "{} bytes still taken", taken(0));
+    append(&home, &log, 3, 0);
+    let (bytes, end) = (log.size_bytes(), log.offsets().end);
+    drop(log);
+    // The room ahead is no part of the log.
+    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    assert_eq!((recovered.bytes_cut, log.size_bytes(), log.offsets().end), (0, bytes, end));
+}
+
+#[test]
 fn damaged_small_files_are_rebuilt() {
     let home = Home::new();
     let log = fresh(&home);

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use firnline_tiering::batch::header::BatchHeader;
 use firnline_tiering::batch::validate::Invalid;
 use firnline_tiering::log::append::{AppendError, Appended, Origin};
+use firnline_tiering::offsets::Offset;
 
 use crate::api::context::{Answer, Context};
 use crate::api::data::leader_hint::endpoints;
 use crate::api::error_code::ErrorCode;
 use crate::partition::hosted::HostedTopic;
 use crate::partition::leader::{LeaderAppend, LeaderAppended, ProduceRefused};
+use crate::partition::replica::PartitionHandle;
 use crate::wire::header::Header;
 use crate::wire::produce::ProduceView;
 use crate::wire::produce_answer::{LeaderHint, Produced, RecordError, encode};
@@ -21,13 +23,16 @@ use crate::wire::produce_answer::{LeaderHint, Produced, RecordError, encode};
 pub fn handle(ctx: &Context, header: &Header, view: ProduceView) -> Answer {
     let mut producing = Producing::new(ctx.clone(), header.clone(), view);
     if producing.append_all() {
-        return producing.answer();
+        return match producing.unflushed.is_empty() {
+            true => producing.answer(),
+            false => Answer::Later(Box::pin(producing.flush())),
+        };
     }
     Answer::First(Box::pin(async move {
         loop {
             tokio::task::yield_now().await;
             if producing.append_all() {
-                return producing.answer();
+                return producing.flush().await;
             }
         }
     }))
@@ -43,6 +48,8 @@ struct Producing {
     how: LeaderAppend,
     refused: Option<(ErrorCode, &'static str)>,
     done: Vec<Produced>,
+    /// Slots that wait for an fsync up to an offset (`flush.messages`).
+    unflushed: Vec<(usize, PartitionHandle, Offset)>,
 }
 
 impl Producing {
@@ -55,7 +62,7 @@ impl Producing {
         };
         let refused = refuse_whole(&view);
         let done = Vec::with_capacity(view.slots());
-        Self { ctx, header, view, topic: None, how, refused, done }
+        Self { ctx, header, view, topic: None, how, refused, done, unflushed: Vec::new() }
     }
 
     /// Appends until every slot is done, or until a lock is taken; answers whether all are done.
@@ -98,6 +105,9 @@ impl Producing {
                 self.ctx.shared.counters.produce_batches.add(1);
                 let Appended { base_offset, last_offset, .. } = done.appended;
                 partition.traffic().produced((last_offset.0 - base_offset.0 + 1).max(0) as u64, bytes);
+                if let Some(upto) = partition.log().flush_wanted() {
+                    self.unflushed.push((self.done.len(), partition.clone(), upto));
+                }
                 Some(succeeded(&done))
             }
             Err(ProduceRefused::Log(AppendError::Busy)) => None,
@@ -106,6 +116,21 @@ impl Producing {
                 Some(refused_batch(&self.ctx, &refused, part.topic, part.index))
             }
         }
+    }
+
+    /// Answers once what has to be fsynced is. Nobody waits for that with acks=0.
+    async fn flush(mut self) -> Answer {
+        let unflushed = std::mem::take(&mut self.unflushed);
+        for (slot, partition, upto) in unflushed {
+            if self.view.acks() == 0 {
+                break;
+            }
+            let flushed = self.ctx.shared.lane.run(move || partition.log().flush_to(upto)).await;
+            if let Err(error) = flushed {
+                self.done[slot] = failed(ErrorCode::KafkaStorage, format!("not flushed: {error}"));
+            }
+        }
+        self.answer()
     }
 
     fn answer(self) -> Answer {

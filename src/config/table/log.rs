@@ -4,8 +4,6 @@
 use crate::config::key::{Key, Kind, broker, int_from, long_any, long_from};
 
 const MAX: Option<&str> = Some("9223372036854775807");
-const NO_FSYNC: &str =
-    "fsync by count or time is not built yet; acknowledged means in the log of every in-sync replica";
 const NO_CLEANER: &str = "nothing is compacted yet";
 const NEXT: &str = "a first start needs no delay";
 
@@ -18,9 +16,9 @@ pub const TOPICS: &[Key] = &[
     broker("default.replication.factor", Kind::Short(1, 32767), Some("1"), "Replicas of a topic that does not say."),
     broker("message.max.bytes", int_from(0), Some("1048588"), "Largest record batch, after compression.").dynamic(),
     broker("compression.type", Kind::Choice(super::topic::COMPRESSION), Some("producer"), "Codec a batch is stored with; `producer` keeps what was sent.").dynamic(),
-    broker("compression.gzip.level", int_from(-1), Some("-1"), "Level when the broker compresses with gzip.").dynamic().accepted("the codec's own level is used"),
-    broker("compression.lz4.level", Kind::Int(1, 17), Some("9"), "Level when the broker compresses with lz4.").dynamic().accepted("the codec's own level is used"),
-    broker("compression.zstd.level", Kind::Int(-131072, 22), Some("3"), "Level when the broker compresses with zstd.").dynamic().accepted("the codec's own level is used"),
+    broker("compression.gzip.level", Kind::Int(-1, 9), Some("-1"), "Level when the broker compresses with gzip: 1 to 9, or -1 for the codec's own.").dynamic(),
+    broker("compression.lz4.level", Kind::Int(1, 17), Some("9"), "Level when the broker compresses with lz4.").dynamic().accepted("the lz4 writer here has one level"),
+    broker("compression.zstd.level", Kind::Int(-131072, 22), Some("3"), "Level when the broker compresses with zstd.").dynamic(),
     broker("create.topic.policy.class.name", Kind::Class, None, "A class that may refuse new topics.").refused("policies are Java classes; there is none here to ask"),
     broker("alter.config.policy.class.name", Kind::Class, None, "A class that may refuse config changes.").refused("policies are Java classes; there is none here to ask"),
 ];
@@ -36,22 +34,22 @@ pub const LOG: &[Key] = &[
     broker("log.segment.bytes", int_from(1048576), Some("1073741824"), "A segment is sealed at this size.").dynamic(),
     broker("log.roll.ms", long_from(1), None, "A segment is sealed at this age.").dynamic(),
     broker("log.roll.hours", int_from(1), Some("168"), "The same in hours; read when log.roll.ms is not set.").dynamic(),
-    broker("log.roll.jitter.ms", long_from(0), None, "Random part of the age at which a segment is sealed.").dynamic().accepted("segments roll at their age, without jitter"),
-    broker("log.roll.jitter.hours", int_from(0), Some("0"), "The same in hours.").dynamic().accepted("segments roll at their age, without jitter"),
+    broker("log.roll.jitter.ms", long_from(0), None, "A segment is sealed at most this much earlier, each at a time of its own.").dynamic(),
+    broker("log.roll.jitter.hours", int_from(0), Some("0"), "The same in hours; read when log.roll.jitter.ms is not set.").dynamic(),
     broker("log.cleanup.policy", Kind::List(&["compact", "delete"]), Some("delete"), "What happens to old records: deleted, compacted by key, both, or neither when empty. Nothing is compacted yet.").dynamic(),
     broker("log.index.interval.bytes", int_from(0), Some("4096"), "Bytes of log between two index entries.").dynamic(),
     broker("log.index.size.max.bytes", int_from(4), Some("10485760"), "An index of this size seals its segment.").dynamic(),
     broker("log.segment.delete.delay.ms", long_from(0), Some("60000"), "A deleted segment's files stay this long, for readers in progress.").dynamic(),
-    broker("log.preallocate", Kind::Boolean, Some("false"), "Create segments at full size.").dynamic().accepted("the next segment is created ahead, but not filled"),
+    broker("log.preallocate", Kind::Boolean, Some("false"), "Take room on the disk for a whole segment when it begins.").dynamic(),
     broker("log.message.timestamp.type", Kind::Choice(&["CreateTime", "LogAppendTime"]), Some("CreateTime"), "Whose clock stamps records: the producer's or the broker's.").dynamic(),
     broker("log.message.timestamp.before.max.ms", long_from(0), MAX, "Records older than now by more than this are refused.").dynamic(),
     broker("log.message.timestamp.after.max.ms", long_from(0), Some("3600000"), "Records newer than now by more than this are refused.").dynamic(),
     broker("log.message.downconversion.enable", Kind::Boolean, Some("true"), "Conversion for consumers of before 2017.").dynamic().accepted("batches are always served as stored"),
-    broker("producer.id.expiration.ms", int_from(1), Some("86400000"), "An idempotent producer silent for this long is forgotten."),
-    broker("producer.id.expiration.check.interval.ms", int_from(1), Some("600000"), "How often silent producers are looked for.").accepted("they are looked for whenever retention looks"),
-    broker("log.flush.interval.messages", long_from(1), MAX, "Records between two fsyncs.").default_only(NO_FSYNC),
-    broker("log.flush.interval.ms", long_from(0), None, "Time between two fsyncs.").refused(NO_FSYNC),
-    broker("log.flush.scheduler.interval.ms", long_any(), MAX, "How often logs are looked at for fsync.").default_only(NO_FSYNC),
+    broker("producer.id.expiration.ms", int_from(1), Some("86400000"), "An idempotent producer silent for this long is forgotten.").dynamic(),
+    broker("producer.id.expiration.check.interval.ms", int_from(1), Some("600000"), "How often silent producers are looked for."),
+    broker("log.flush.interval.messages", long_from(1), MAX, "At most so many records wait for an fsync: the produce request that reaches it is answered once they are on disk.").dynamic(),
+    broker("log.flush.interval.ms", long_from(0), None, "Appended records are fsynced after so long at the latest. Answers to producers do not wait for it.").dynamic(),
+    broker("log.flush.scheduler.interval.ms", long_from(0), MAX, "The same, read when log.flush.interval.ms is not set. Logs are looked at every half second."),
     broker("log.flush.offset.checkpoint.interval.ms", int_from(0), Some("60000"), "How often recovery points are written."),
     broker("log.flush.start.offset.checkpoint.interval.ms", int_from(0), Some("60000"), "How often log starts are written.").accepted("log starts are written with the recovery points"),
     broker("log.initial.task.delay.ms", long_from(0), Some("30000"), "Pause before log tasks start.").accepted(NEXT),

@@ -8,10 +8,8 @@ pub const COMPRESSION: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzi
 
 const MAX: &str = "9223372036854775807";
 const NO_CLEANER: &str = "nothing is compacted yet";
-const NO_FSYNC: &str =
-    "fsync by count or time is not built yet; acknowledged means in the log of every in-sync replica";
 const ALONE: &str = "replication between brokers is not built yet";
-const OWN_LEVEL: &str = "the codec's own level is used";
+const ONE_LEVEL: &str = "the lz4 writer here has one level";
 
 /// All topic keys.
 #[rustfmt::skip] // one row per key
@@ -28,14 +26,14 @@ pub const TOPIC: &[Key] = &[
     topic("remote.copy.lag.bytes", long_from(-1), "-1", "Bytes behind the log end before a segment is offloaded.").from(&["log.remote.copy.lag.bytes"]).default_only("delayed offload (KIP-1241) is not built yet"),
     topic("segment.bytes", int_from(1048576), "1073741824", "A segment is sealed at this size.").from(&["log.segment.bytes"]),
     topic("segment.ms", long_from(1), "604800000", "A segment is sealed at this age.").from(&["log.roll.ms", "log.roll.hours"]),
-    topic("segment.jitter.ms", long_from(0), "0", "Random part of that age.").from(&["log.roll.jitter.ms", "log.roll.jitter.hours"]).accepted("segments roll at their age, without jitter"),
+    topic("segment.jitter.ms", long_from(0), "0", "A segment is sealed at most this much earlier, each at a time of its own.").from(&["log.roll.jitter.ms", "log.roll.jitter.hours"]),
     topic("min.insync.replicas", int_from(1), "1", "In-sync replicas below which a produce with acks=all is refused.").from(&["min.insync.replicas"]),
     topic("unclean.leader.election.enable", Kind::Boolean, "false", "Let a replica lead that may have lost records.").from(&["unclean.leader.election.enable"]).accepted(ALONE),
     topic("max.message.bytes", int_from(0), "1048588", "Largest record batch, after compression.").from(&["message.max.bytes"]),
     topic("compression.type", Kind::Choice(COMPRESSION), "producer", "Codec a batch is stored with; `producer` keeps what was sent.").from(&["compression.type"]),
-    topic("compression.gzip.level", int_from(-1), "-1", "Level when the broker compresses with gzip.").from(&["compression.gzip.level"]).accepted(OWN_LEVEL),
-    topic("compression.lz4.level", Kind::Int(1, 17), "9", "Level when the broker compresses with lz4.").from(&["compression.lz4.level"]).accepted(OWN_LEVEL),
-    topic("compression.zstd.level", Kind::Int(-131072, 22), "3", "Level when the broker compresses with zstd.").from(&["compression.zstd.level"]).accepted(OWN_LEVEL),
+    topic("compression.gzip.level", Kind::Int(-1, 9), "-1", "Level when the broker compresses with gzip: 1 to 9, or -1 for the codec's own.").from(&["compression.gzip.level"]),
+    topic("compression.lz4.level", Kind::Int(1, 17), "9", "Level when the broker compresses with lz4.").from(&["compression.lz4.level"]).accepted(ONE_LEVEL),
+    topic("compression.zstd.level", Kind::Int(-131072, 22), "3", "Level when the broker compresses with zstd.").from(&["compression.zstd.level"]),
     topic("message.timestamp.type", Kind::Choice(&["CreateTime", "LogAppendTime"]), "CreateTime", "Whose clock stamps records: the producer's or the broker's.").from(&["log.message.timestamp.type"]),
     topic("message.timestamp.before.max.ms", long_from(0), MAX, "Records older than now by more than this are refused.").from(&["log.message.timestamp.before.max.ms"]),
     topic("message.timestamp.after.max.ms", long_from(0), "3600000", "Records newer than now by more than this are refused.").from(&["log.message.timestamp.after.max.ms"]),
@@ -46,9 +44,9 @@ pub const TOPIC: &[Key] = &[
     topic("index.interval.bytes", int_from(0), "4096", "Bytes of log between two index entries.").from(&["log.index.interval.bytes"]),
     topic("segment.index.bytes", int_from(4), "10485760", "An index of this size seals its segment.").from(&["log.index.size.max.bytes"]),
     topic("file.delete.delay.ms", long_from(0), "60000", "A deleted segment's files stay this long, for readers in progress.").from(&["log.segment.delete.delay.ms"]),
-    topic("flush.messages", long_from(1), MAX, "Records between two fsyncs.").from(&["log.flush.interval.messages"]).default_only(NO_FSYNC),
-    topic("flush.ms", long_from(0), MAX, "Time between two fsyncs.").from(&["log.flush.interval.ms"]).default_only(NO_FSYNC),
-    topic("preallocate", Kind::Boolean, "false", "Create segments at full size.").from(&["log.preallocate"]).accepted("the next segment is created ahead, but not filled"),
+    topic("flush.messages", long_from(1), MAX, "At most so many records wait for an fsync: the produce request that reaches it is answered once they are on disk. With 1 every acknowledged record is.").from(&["log.flush.interval.messages"]),
+    topic("flush.ms", long_from(0), MAX, "Appended records are fsynced after so long at the latest, or half a second later. Answers to producers do not wait for it.").from(&["log.flush.interval.ms", "log.flush.scheduler.interval.ms"]),
+    topic("preallocate", Kind::Boolean, "false", "Take room on the disk for a whole segment when it begins; its file is as long as its records all the same.").from(&["log.preallocate"]),
     topic("leader.replication.throttled.replicas", Kind::List(&[]), "", "Replicas whose leaders are throttled.").accepted(ALONE),
     topic("follower.replication.throttled.replicas", Kind::List(&[]), "", "Replicas that are throttled.").accepted(ALONE),
     topic("message.downconversion.enable", Kind::Boolean, "true", "Conversion for consumers of before 2017.").from(&["log.message.downconversion.enable"]).accepted("batches are always served as stored"),

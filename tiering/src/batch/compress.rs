@@ -2,6 +2,7 @@
 //! It decides nothing about batches. Invariant: output never passes the limit, whatever the input claims.
 
 use crate::batch::header::Codec;
+use crate::codec::CompressionLevels;
 use bytes::Bytes;
 use std::io::{self, Read, Write};
 
@@ -19,8 +20,6 @@ const XERIAL_MAGIC: usize = 8;
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 /// Largest zstd window accepted: what level 22 uses. Untouched pages of it cost nothing.
 const ZSTD_WINDOW_LOG: u32 = 27;
-/// The Java client's default level.
-const ZSTD_LEVEL: i32 = 3;
 
 /// Why compressed bytes could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,12 +62,19 @@ pub fn decompress(codec: Codec, bytes: &[u8], limit: usize) -> Result<Bytes, Dec
     }
 }
 
-/// Compresses `bytes` as Kafka's Java client would read them.
+/// Compresses `bytes` as Kafka's Java client would read them, at the codecs' usual levels.
 pub fn compress(codec: Codec, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    compress_at(codec, bytes, CompressionLevels::default())
+}
+
+/// Compresses `bytes` as Kafka's Java client would read them.
+pub fn compress_at(codec: Codec, bytes: &[u8], levels: CompressionLevels) -> io::Result<Vec<u8>> {
     match codec {
         Codec::None => Ok(bytes.to_vec()),
         Codec::Gzip => {
-            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let level =
+                u32::try_from(levels.gzip).map_or_else(|_| Default::default(), flate2::Compression::new);
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), level);
             out.write_all(bytes)?;
             out.finish()
         }
@@ -78,7 +84,7 @@ pub fn compress(codec: Codec, bytes: &[u8]) -> io::Result<Vec<u8>> {
             out.write_all(bytes)?;
             out.finish().map_err(io::Error::other)
         }
-        Codec::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL),
+        Codec::Zstd => zstd::bulk::compress(bytes, levels.zstd),
     }
 }
 
@@ -195,6 +201,19 @@ mod tests {
             let too_large = Err(DecompressError::TooLarge { limit });
             assert_eq!(decompress(codec, &closed, limit), too_large, "{}", codec.name());
         }
+    }
+
+    #[test]
+    fn levels_reach_their_codecs() {
+        let text = text();
+        let size = |codec, gzip, zstd| {
+            let closed = compress_at(codec, &text, CompressionLevels { gzip, zstd }).unwrap();
+            assert_eq!(decompress(codec, &closed, text.len()).unwrap(), text);
+            closed.len()
+        };
+        assert!(size(Codec::Gzip, 9, 3) < size(Codec::Gzip, 1, 3));
+        assert_eq!(size(Codec::Gzip, -1, 3), size(Codec::Gzip, 6, 3));
+        assert!(size(Codec::Zstd, -1, 19) < size(Codec::Zstd, -1, -100));
     }
 
     #[test]

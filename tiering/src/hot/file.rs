@@ -118,6 +118,11 @@ pub trait File: Send + Sync + Debug {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
     /// Makes written bytes durable (fdatasync). After an error the file's state is unknown: never retry.
     fn sync(&self) -> io::Result<()>;
+    /// Takes room on the disk for the first `len` bytes; the length stays what it is. Whatever lies beyond the end goes
+    /// back with [`File::truncate`]. Does nothing where the file system cannot.
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Cuts or extends (with zeroes) to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Length in bytes.
@@ -258,6 +263,13 @@ impl File for OsFile {
         self.file.sync_data()
     }
 
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
@@ -295,6 +307,24 @@ mod tests {
         assert_eq!(eof.kind(), ErrorKind::UnexpectedEof);
         file.truncate(4).unwrap();
         assert_eq!(OsFiles.read_all(&path, 4).unwrap(), b"glac");
+    }
+
+    #[test]
+    fn reserved_room_changes_no_length_and_goes_back() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = OsFiles.open(&path, OpenMode::CreateNew).unwrap();
+        file.write_at(b"firn", 0).unwrap();
+        file.reserve(8 << 20).unwrap();
+        assert_eq!(file.len().unwrap(), 4);
+        let taken = || fs::metadata(&path).unwrap().blocks() * 512;
+        let reserved = taken();
+        file.truncate(4).unwrap();
+        // A file system that cannot reserve took nothing before either.
+        assert!(reserved >= 8 << 20 || reserved == taken(), "{reserved} bytes taken");
+        assert!(taken() < 1 << 20, "{} bytes still taken", taken());
+        assert_eq!(OsFiles.read_all(&path, 10).unwrap(), b"firn");
     }
 
     #[test]

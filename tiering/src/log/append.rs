@@ -11,6 +11,7 @@ use crate::epoch::LeaderEpoch;
 use crate::hot::segment::{SEGMENT_BYTES_MAX, Segment};
 use crate::log::producers::Snapshot;
 use crate::log::recode::recoded;
+use crate::log::roll::must_roll;
 use crate::log::unified::{Log, Writer};
 use crate::offsets::Offset;
 use crate::producer::state::{SequenceError, Verdict};
@@ -100,7 +101,6 @@ pub enum AppendError {
     },
 }
 
-/// What is known of a batch before the lock is taken.
 /// What a batch that ends a transaction says.
 #[derive(Clone, Copy)]
 struct Marker {
@@ -108,6 +108,7 @@ struct Marker {
     coordinator_epoch: i32,
 }
 
+/// What is known of a batch before the lock is taken.
 struct Ready {
     header: BatchHeader,
     marker: Option<Marker>,
@@ -134,7 +135,7 @@ impl Log {
         };
         let recoded = match how.origin {
             Origin::Follower => None,
-            _ => recoded(batch, &validated.header, &config)?,
+            _ => recoded(batch, &validated, &rules, &config)?,
         };
         let mut other;
         let batch = match recoded {
@@ -147,6 +148,15 @@ impl Log {
         let ready = ready(batch, log_append_time_ms)?;
         let mut writer = self.writer.try_lock().ok_or(AppendError::Busy)?;
         self.append_ready(&mut writer, batch, ready, how, &config)
+    }
+
+    /// A leader begins to write under `epoch`, which others see from now on, also before its first record (KIP-101).
+    /// Waits for the append lock: not on a serving core.
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) {
+        let _writer = self.writer.lock();
+        if self.stale(epoch).is_none() {
+            self.assign_epoch(epoch, self.segments.load().end());
+        }
     }
 
     fn append_ready(
@@ -201,7 +211,7 @@ impl Log {
         config: &LogConfig,
     ) -> Result<(), AppendError> {
         let header = &ready.header;
-        if must_roll(&active, header, how.now_ms, config) {
+        if must_roll(&self.id, &active, header, how.now_ms, config) {
             // A gap in what a follower copies lies inside the new segment, unless no index entry reaches across.
             let end = active.next();
             let near = header.last_offset() - end <= i64::from(i32::MAX);
@@ -238,6 +248,10 @@ impl Log {
     /// housekeeping writes what is due.
     pub(super) fn roll_writer(&self, writer: &mut Writer, base: Offset) -> io::Result<Arc<Segment>> {
         let segment = Arc::new(Segment::create(&self.files, &self.dir, base, base)?);
+        let config = self.config.load();
+        if config.preallocate {
+            segment.file().reserve(config.segment_bytes.min(SEGMENT_BYTES_MAX))?;
+        }
         writer.snapshots.push(Snapshot::of(&writer.producers, base));
         self.segments.rcu(|now| Arc::new(now.with(segment.clone())));
         Ok(segment)
@@ -305,21 +319,4 @@ fn duplicate(writer: &Writer, ready: &Ready, how: &AppendAs) -> Result<Option<Ap
             Ok(Some(Appended { base_offset, last_offset, log_append_time_ms, duplicate: true }))
         }
     }
-}
-
-/// Kafka's rule: size, age counted in the batches' own time, a full index, offsets too far apart.
-fn must_roll(active: &Segment, batch: &BatchHeader, now_ms: i64, config: &LogConfig) -> bool {
-    let bytes = active.bytes();
-    if bytes == 0 {
-        // A fresh segment takes any batch at its base; a follower may jump further than an index entry reaches.
-        return !active.reaches(batch.last_offset());
-    }
-    let waited = match active.first_timestamp() {
-        first if first >= 0 => batch.max_timestamp.saturating_sub(first),
-        _ => now_ms.saturating_sub(active.first_append_ms().unwrap_or(now_ms)),
-    };
-    bytes + batch.size() as u64 > config.segment_bytes.min(SEGMENT_BYTES_MAX)
-        || waited > config.roll_ms()
-        || active.index_is_full(config.segment_index_bytes)
-        || !active.reaches(batch.last_offset())
 }

@@ -6,6 +6,7 @@ use crate::epoch::Lineage;
 use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT};
 use crate::hot::segment::Segment;
 use crate::log::producers::{Snapshot, remove_snapshot, snapshots};
+use crate::log::roll::longest_age;
 use crate::log::unified::{Chores, Log, Trash};
 use crate::offsets::Offset;
 use std::io;
@@ -14,13 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Log {
-    /// Seals the active segment if its time passed since its first append, also when nothing comes any more.
+    /// Seals the active segment if `segment.ms` (less its jitter) passed since its first append, also when nothing comes any more.
     /// Returns whether it did.
     pub fn roll_if_due(&self) -> io::Result<bool> {
         let active = self.segments.load().active().clone();
-        let roll_ms = self.config.load().roll_ms();
+        let longest = longest_age(&self.id, active.base(), &self.config.load());
         let due =
-            active.first_append_ms().is_some_and(|first| self.clock.now_ms().saturating_sub(first) > roll_ms);
+            active.first_append_ms().is_some_and(|first| self.clock.now_ms().saturating_sub(first) > longest);
         if due { self.roll() } else { Ok(false) }
     }
 
@@ -45,23 +46,10 @@ impl Log {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.forget_idle_producers();
+        self.forget_idle_producers(&mut chores);
         let result = self.settle(&mut chores).and_then(|()| self.empty_trash(&mut chores));
         result.inspect_err(|error| {
             self.fail("housekeeping", error);
-        })
-    }
-
-    /// Makes everything appended so far durable and returns the offset up to which it is. After an error the log
-    /// is offline: a failed fsync is never retried.
-    pub fn flush(&self) -> io::Result<Offset> {
-        self.check_online()?;
-        let mut chores = self.chores.lock();
-        if self.closed.load(Ordering::Acquire) {
-            return Ok(self.recovery_point());
-        }
-        self.flush_with(&mut chores).inspect_err(|error| {
-            self.fail("flush", error);
         })
     }
 
@@ -98,30 +86,18 @@ impl Log {
         drop(self.writer.lock());
     }
 
-    fn flush_with(&self, chores: &mut Chores) -> io::Result<Offset> {
-        // What is sealed while we wait belongs to the next flush: its bytes are still synced here.
-        let segments = self.segments.load_full();
-        let end = segments.end();
-        self.settle(chores)?;
-        if end > self.recovery_point() {
-            segments.active().file().sync()?;
-            self.save_lineage(chores)?;
-            self.files.sync_dir(&self.dir)?;
-            self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
-        }
-        // It may have changed without an append: by recovery, or by a new log start.
-        self.save_lineage(chores)?;
-        Ok(end)
-    }
-
     /// Makes the sealed segments durable, oldest first.
-    fn settle(&self, chores: &mut Chores) -> io::Result<()> {
+    pub(super) fn settle(&self, chores: &mut Chores) -> io::Result<()> {
         let segments = self.segments.load_full();
         let due =
             |segment: &Segment, next: Offset| next > self.recovery_point() || segment.index_is_in_memory();
         let mut settled = Vec::new();
         for (at, segment) in segments.sealed().iter().enumerate() {
             if due(segment, segments.next_of(at)) {
+                if self.config.load().preallocate {
+                    // What was taken beyond the end goes back.
+                    segment.file().truncate(segment.bytes())?;
+                }
                 segment.file().sync()?;
                 segment.write_indexes()?;
                 settled.push(segment);
@@ -172,10 +148,14 @@ impl Log {
         Ok(())
     }
 
-    fn forget_idle_producers(&self) {
+    fn forget_idle_producers(&self, chores: &mut Chores) {
+        let (now_ms, config) = (self.clock.now_ms(), self.config.load());
+        if now_ms.saturating_sub(chores.producers_checked_ms) < config.producer_check_ms {
+            return;
+        }
         if let Some(mut writer) = self.writer.try_lock() {
-            let expiration_ms = self.config.load().producer_expiration_ms;
-            writer.producers.expire(self.clock.now_ms(), expiration_ms);
+            writer.producers.expire(now_ms, config.producer_expiration_ms);
+            chores.producers_checked_ms = now_ms;
         }
     }
 

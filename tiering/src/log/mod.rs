@@ -4,6 +4,7 @@
 pub mod append;
 pub mod clean;
 pub mod directory;
+pub mod flush;
 pub mod housekeeping;
 mod load;
 pub mod open;
@@ -11,15 +12,16 @@ pub mod producers;
 pub mod read;
 pub mod recode;
 mod recover;
+mod roll;
 pub mod sealed;
+pub mod stable;
 mod swap;
 pub mod time;
 pub mod truncate;
-pub mod stable;
 pub mod unified;
+mod unstable;
 
 pub use append::{AppendAs, AppendError, Appended, Origin};
-mod unstable;
 pub use directory::LogDirectory;
 pub use open::{OpenError, OpenLog, Recovered};
 pub use read::{Read, ReadError, Slice};

@@ -1,13 +1,21 @@
 //! `compression.type`: a batch whose codec is not the topic's is opened and compressed again before it is stored.
-//! It changes nothing but the codec. Invariant: the records inside, byte for byte, are those that were sent.
+//! It changes nothing but the codec, and the max timestamp where the header lied. Invariant: the records inside, byte
+//! for byte, are those that were sent, and what is opened here is checked as an uncompressed batch is.
 
-use crate::batch::compress::{DecompressError, compress, decompress, decompress_limit};
-use crate::batch::header::{BatchHeader, CRC_FROM, Codec, HEADER_BYTES, LOG_OVERHEAD, crc32c};
-use crate::batch::validate::Invalid;
+use crate::batch::compress::{DecompressError, compress_at, decompress, decompress_limit};
+use crate::batch::header::{CRC_FROM, Codec, HEADER_BYTES, LOG_OVERHEAD, crc32c, set_max_timestamp};
+use crate::batch::validate::{Invalid, Rules, Stamp, Validated, check_records};
 use crate::config::{LogConfig, TopicCompression};
 
 /// The batch as the topic wants it stored; `None` if it is that already. Control batches stay as they are.
-pub fn recoded(batch: &[u8], header: &BatchHeader, config: &LogConfig) -> Result<Option<Vec<u8>>, Invalid> {
+/// `batch` was validated by `rules` and stamped.
+pub fn recoded(
+    batch: &[u8],
+    validated: &Validated,
+    rules: &Rules,
+    config: &LogConfig,
+) -> Result<Option<Vec<u8>>, Invalid> {
+    let header = &validated.header;
     let TopicCompression::Always(wanted) = config.compression else { return Ok(None) };
     let codec = header.codec().map_err(|_| Invalid::UnknownCodec(header.attributes & 7))?;
     if codec == wanted || header.is_control() {
@@ -22,14 +30,23 @@ pub fn recoded(batch: &[u8], header: &BatchHeader, config: &LogConfig) -> Result
             .map_err(Invalid::Compression)?;
         &opened[..]
     };
-    let body = compress(wanted, plain).map_err(|error| {
+    // Until now a compressed batch was trusted by its header.
+    let max_timestamp = if validated.opened { None } else { Some(check_records(plain, header, rules)?) };
+    let body = compress_at(wanted, plain, config.compression_levels).map_err(|error| {
         Invalid::Compression(DecompressError::Malformed { codec: wanted, what: error.to_string() })
     })?;
     let size = HEADER_BYTES + body.len();
     if size > config.max_message_bytes as usize {
         return Err(Invalid::TooLarge { size, limit: config.max_message_bytes });
     }
-    Ok(Some(with_body(batch, wanted, &body)))
+    let mut recoded = with_body(batch, wanted, &body);
+    if let Some(max_timestamp) = max_timestamp
+        && validated.stamp == Stamp::Keep
+        && max_timestamp != header.max_timestamp
+    {
+        set_max_timestamp(&mut recoded, max_timestamp);
+    }
+    Ok(Some(recoded))
 }
 
 fn with_body(batch: &[u8], codec: Codec, body: &[u8]) -> Vec<u8> {
@@ -49,8 +66,9 @@ fn with_body(batch: &[u8], codec: Codec, body: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::batch::builder::BatchBuilder;
+    use crate::batch::header::BatchHeader;
     use crate::batch::record::RecordReader;
-    use crate::batch::validate::{Origin, Rules, validate};
+    use crate::batch::validate::{Origin, validate};
 
     fn batch(codec: Codec) -> Vec<u8> {
         let mut builder = BatchBuilder::new().codec(codec).producer(7, 1, 3);
@@ -58,6 +76,12 @@ mod tests {
             builder.push(1000 + at, Some(b"key"), Some(&[at as u8; 50]), &[(b"h", None)]);
         });
         builder.build().to_vec()
+    }
+
+    fn recode(original: &[u8], config: &LogConfig) -> Result<Option<Vec<u8>>, Invalid> {
+        let rules = Rules::of(config, Origin::Client, 2000, 9);
+        let validated = validate(original, &rules).expect("a valid batch");
+        recoded(original, &validated, &rules, config)
     }
 
     #[test]
@@ -71,8 +95,7 @@ mod tests {
                 ..LogConfig::default()
             };
             let original = batch(sent);
-            let header = BatchHeader::parse(&original).expect("a header");
-            let Some(stored) = recoded(&original, &header, &config).expect("recodes") else {
+            let Some(stored) = recode(&original, &config).expect("recodes") else {
                 assert_eq!(sent, wanted);
                 continue;
             };
@@ -90,12 +113,35 @@ mod tests {
     #[test]
     fn a_batch_that_grows_past_the_limit_is_refused() {
         let original = batch(Codec::Zstd);
-        let header = BatchHeader::parse(&original).expect("a header");
         let config = LogConfig {
             compression: TopicCompression::Always(Codec::None),
             max_message_bytes: original.len() as u32 + 10,
             ..LogConfig::default()
         };
-        assert!(matches!(recoded(&original, &header, &config), Err(Invalid::TooLarge { .. })));
+        assert!(matches!(recode(&original, &config), Err(Invalid::TooLarge { .. })));
+    }
+
+    #[test]
+    fn what_is_opened_is_checked_as_if_it_had_come_open() {
+        let config = LogConfig { compression: TopicCompression::Always(Codec::Lz4), ..LogConfig::default() };
+        // One record less than the header counts: trusted while it stays closed, refused once it is opened.
+        let mut builder = BatchBuilder::new().codec(Codec::Zstd);
+        (0..2).for_each(|at| _ = builder.push(1000 + at, None, Some(b"value"), &[]));
+        let sealed = |change: fn(&mut Vec<u8>)| {
+            let mut bytes = builder.clone().build().to_vec();
+            change(&mut bytes);
+            let crc = crc32c(&bytes[CRC_FROM..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            bytes
+        };
+        let more = sealed(|bytes| (bytes[26], bytes[60]) = (2, 3));
+        assert!(matches!(recode(&more, &config), Err(Invalid::RecordCount { count: 3, found: 2, .. })));
+        // A max timestamp that no record has is put right.
+        let lie = sealed(|bytes| bytes[42] = 0xff);
+        assert_ne!(BatchHeader::parse(&lie).expect("a header").max_timestamp, 1001);
+        let stored = recode(&lie, &config).expect("recodes").expect("another codec");
+        let header = BatchHeader::parse_whole(&stored).expect("a header");
+        assert_eq!(header.max_timestamp, 1001);
+        header.check_crc(&stored).expect("a fresh crc");
     }
 }

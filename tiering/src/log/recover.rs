@@ -5,7 +5,7 @@ use crate::batch::control::Outcome;
 use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, file_name, parse_file_name};
 use crate::hot::file::Files;
-use crate::hot::segment::{Segment, SegmentError};
+use crate::hot::segment::{SEGMENT_BYTES_MAX, Segment, SegmentError};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
 use crate::log::open::{OpenError, OpenLog, Recovered, RemoteEnd, remove_if_there};
@@ -63,11 +63,16 @@ impl Log {
             clean_point: AtomicI64::new(-1),
             cuts: AtomicU64::new(0),
             in_cleaning: AtomicBool::new(false),
+            flushed_ms: AtomicI64::new(now_ms),
             unstable,
             offline: OnceLock::new(),
             closed: AtomicBool::new(false),
             writer: Mutex::new(Writer { producers, snapshots: Vec::new() }),
-            chores: Mutex::new(Chores { trash: Vec::new(), saved_lineage: saved_lineage.map(Arc::new) }),
+            chores: Mutex::new(Chores {
+                trash: Vec::new(),
+                producers_checked_ms: now_ms,
+                saved_lineage: saved_lineage.map(Arc::new),
+            }),
         });
         log.note_undecided(&log.writer.lock().producers);
         Ok((log, recovered))
@@ -179,6 +184,9 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
         remove_if_there(&*open.files, &open.dir.join(LEADER_EPOCH_CHECKPOINT)).map_err(failed())?;
     }
     let segment = Segment::create(&open.files, &open.dir, at, at).map_err(failed())?;
+    if open.config.preallocate {
+        segment.file().reserve(open.config.segment_bytes.min(SEGMENT_BYTES_MAX)).map_err(failed())?;
+    }
     open.files.sync_dir(&open.dir).map_err(failed())?;
     Local::of(open, vec![segment], Vec::new())
 }

@@ -39,6 +39,8 @@ pub struct Log {
     pub(super) cuts: AtomicU64,
     /// A cleaner works on it.
     pub(super) in_cleaning: AtomicBool,
+    /// When the last flush began, milliseconds; when the log was opened before there was one.
+    pub(super) flushed_ms: AtomicI64,
     pub(super) unstable: Unstable,
     pub(super) offline: OnceLock<Arc<str>>,
     pub(super) closed: AtomicBool,
@@ -60,6 +62,8 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Chores {
     pub trash: Vec<Trash>,
+    /// When silent producers were looked for last, milliseconds.
+    pub producers_checked_ms: i64,
     /// The lineage as it lies on disk.
     pub saved_lineage: Option<Arc<Lineage>>,
 }
