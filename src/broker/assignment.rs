@@ -118,10 +118,8 @@ impl Assignment {
         due.extend(
             delta.partitions.iter().map(|(topic, index)| PartitionId { topic: *topic, index: *index }),
         );
-        let mut opened = Vec::new();
-        for id in due {
-            opened.extend(self.place(&image, id).await);
-        }
+        let news: Vec<PartitionId> = due.into_iter().filter(|id| self.is_new_here(&image, *id)).collect();
+        let opened = self.open(&image, news).await;
         if !opened.is_empty() {
             self.hosted.change(opened, &[]);
         }
@@ -132,46 +130,66 @@ impl Assignment {
         self.assigned.send_replace(offset);
     }
 
-    /// Opens a partition that is new here, or tells one that is open what changed.
-    async fn place(&mut self, image: &Arc<MetadataImage>, id: PartitionId) -> Option<PartitionHandle> {
-        let topic = image.topics.get(id.topic)?;
-        let row = topic.partition(id.index)?;
+    /// Whether a partition has to be opened; one that is open is told what changed.
+    fn is_new_here(&self, image: &MetadataImage, id: PartitionId) -> bool {
+        let Some(row) = image.topics.get(id.topic).and_then(|topic| topic.partition(id.index)) else {
+            return false;
+        };
         if !row.replicas.contains(&self.node) {
-            return None;
+            return false;
         }
         if let Some(partition) = self.hosted.get(id) {
             partition.set_leader_epoch(row.leader_epoch);
-            return None;
+            return false;
         }
-        match self.open(image, topic, id).await {
-            Ok(partition) => Some(partition),
-            Err(error) => {
-                tracing::error!(topic = %topic.name, partition = id.index, %error, "partition is offline");
-                self.failed.insert(id);
-                None
-            }
-        }
+        true
     }
 
-    async fn open(
+    /// Opens partitions, many at a time; those that fail are noted and left out.
+    async fn open(&mut self, image: &Arc<MetadataImage>, ids: Vec<PartitionId>) -> Vec<PartitionHandle> {
+        let mut configs: BTreeMap<TopicId, TopicConfig> = BTreeMap::new();
+        let (mut news, mut wanted) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(topic) = image.topics.get(id.topic) else { continue };
+            let config = configs.entry(id.topic).or_insert_with(|| self.config_of(image, topic));
+            let tier = image.tier_row(id.topic, id.index).filter(|_| config.log.remote_enabled);
+            wanted.push(Wanted {
+                id,
+                name: LogName { name: topic.name.to_string(), number: id.index },
+                remote_end: tier
+                    .as_ref()
+                    .filter(|row| row.has_committed())
+                    .map(|row| RemoteEnd { at: row.end, epoch: row.end_epoch }),
+                log_start: tier.as_ref().map_or(Offset(0), |row| row.log_start),
+                config: config.log.clone(),
+            });
+            news.push((id, topic, config.min_insync_replicas, tier));
+        }
+        let mut handles = Vec::with_capacity(news.len());
+        for ((id, topic, min_insync, tier), opened) in news.into_iter().zip(self.storage.open_logs(wanted)) {
+            let led = match opened {
+                Ok(opened) => self.lead(topic, id, min_insync, tier, opened).await,
+                Err(error) => Err(error),
+            };
+            match led {
+                Ok(partition) => handles.push(partition),
+                Err(error) => {
+                    tracing::error!(topic = %topic.name, partition = id.index, %error, "partition is offline");
+                    self.failed.insert(id);
+                }
+            }
+        }
+        handles
+    }
+
+    async fn lead(
         &self,
-        image: &Arc<MetadataImage>,
         topic: &Topic,
         id: PartitionId,
+        min_insync: i32,
+        tier: Option<Arc<TierRow>>,
+        opened: Opened,
     ) -> Result<PartitionHandle, StorageError> {
-        let config = self.config_of(image, topic);
-        let tier = image.tier_row(id.topic, id.index).filter(|_| config.log.remote_enabled);
-        let wanted = Wanted {
-            id,
-            name: LogName { name: topic.name.to_string(), number: id.index },
-            remote_end: tier
-                .as_ref()
-                .filter(|row| row.has_committed())
-                .map(|row| RemoteEnd { at: row.end, epoch: row.end_epoch }),
-            log_start: tier.as_ref().map_or(Offset(0), |row| row.log_start),
-            config: config.log,
-        };
-        let opened = self.storage.open_log(wanted)?;
         if let Some(row) = tier {
             self.restore(&opened, &row).await?;
             opened.log.set_tier(row);
@@ -184,7 +202,7 @@ impl Assignment {
             topic_name: topic.name.clone(),
             internal: topic::is_internal(&topic.name),
             leader_epoch: row.map_or_else(Default::default, |row| row.leader_epoch),
-            min_insync: limited(config.min_insync_replicas, replicas),
+            min_insync: limited(min_insync, replicas),
             log: opened.log,
             room: opened.room,
         }))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use firnline_tiering::gc::retain_local;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Shared;
@@ -15,9 +16,14 @@ use crate::broker::disk;
 use crate::broker::storage::Storage;
 use crate::broker::tiering_duty::{TieringDuty, purge_deleted_topics};
 use crate::broker::tiers::Tiers;
+use crate::partition::replica::PartitionHandle;
 
 /// How often logs are looked at: a sealed segment is durable and may be offloaded about this much later.
 const TURN: Duration = Duration::from_millis(500);
+
+/// Pause per log between two looks at all of them: with 10,000 logs a look comes every two seconds, so that idle logs
+/// cost next to nothing.
+const TURN_PER_LOG: Duration = Duration::from_micros(200);
 
 /// How often directories of deleted logs are looked for: it lists the log directories.
 const PURGE_TURN: Duration = Duration::from_secs(5);
@@ -32,10 +38,7 @@ pub fn start(
 ) -> Vec<JoinHandle<()>> {
     let logs = &shared.config.log;
     let mut duties = vec![
-        chores.spawn(every(TURN, stop.clone(), {
-            let (shared, storage) = (shared.clone(), storage.clone());
-            move || turn(&shared, &storage)
-        })),
+        chores.spawn(look_at_logs(shared.clone(), storage.clone(), stop.clone())),
         chores.spawn(every(PURGE_TURN, stop.clone(), {
             let (shared, storage) = (shared.clone(), storage.clone());
             move || purge(&shared, &storage)
@@ -73,9 +76,29 @@ async fn every(pause: Duration, stop: CancellationToken, duty: impl Fn() + Send 
     }
 }
 
-fn turn(shared: &Shared, storage: &Storage) {
-    disk::watch(storage, &shared.config.log);
-    for partition in shared.hosted.all() {
+/// Looks at the disks and at every log, again and again.
+async fn look_at_logs(shared: Arc<Shared>, storage: Arc<Storage>, stop: CancellationToken) {
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TURN) => disk::watch(&storage, &shared.config.log),
+        }
+        let hosted = shared.hosted.all();
+        if last.elapsed() >= pause(hosted.len()) {
+            turn(&hosted);
+            last = Instant::now();
+        }
+    }
+}
+
+/// Time between two looks at so many logs.
+pub(super) fn pause(logs: usize) -> Duration {
+    TURN.max(TURN_PER_LOG.saturating_mul(u32::try_from(logs).unwrap_or(u32::MAX)))
+}
+
+fn turn(hosted: &[PartitionHandle]) {
+    for partition in hosted {
         let log = partition.log();
         if log.offline().is_some() {
             continue;

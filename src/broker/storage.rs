@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use firnline_controller::id::TopicId;
 use firnline_tiering::clock::Clock;
@@ -104,7 +104,14 @@ pub struct Storage {
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// Held while a new log's directory is chosen.
+    placing: Mutex<()>,
+    /// Threads that open or close many logs together; 1 in a simulation, where everything has one order.
+    hands: usize,
 }
+
+/// Logs opened or closed at the same time. Each waits for a few fsyncs, which the file system joins.
+const HANDS: usize = 16;
 
 /// A log to open: what the metadata says about it.
 pub struct Wanted {
@@ -163,7 +170,8 @@ impl Storage {
                 directory,
             });
         }
-        Ok(Self { dirs, files, clock, entropy })
+        let hands = if doors.single_threaded { 1 } else { HANDS };
+        Ok(Self { dirs, files, clock, entropy, placing: Mutex::default(), hands })
     }
 
     /// The directories, in the order of `log.dirs`.
@@ -185,11 +193,61 @@ impl Storage {
         Ok(found)
     }
 
-    /// Opens a log where it lies, or creates it in the directory with the fewest logs.
-    pub fn open_log(&self, wanted: Wanted) -> Result<Opened, StorageError> {
+    /// Opens logs where they lie, or creates each in the directory with the fewest logs. Answers in the same order;
+    /// what was created is durable then.
+    pub fn open_logs(&self, wanted: Vec<Wanted>) -> Vec<Result<Opened, StorageError>> {
+        let opened = self.by_many_hands(&wanted, |wanted| self.open_log(wanted));
+        let synced = || self.dirs.iter().try_for_each(|dir| dir.directory.sync());
+        match if wanted.is_empty() { Ok(()) } else { synced() } {
+            Ok(()) => opened,
+            // Which of them the directory would forget is not known, so that none of them may serve.
+            Err(error) => {
+                tracing::error!(%error, "new logs are not durable");
+                let failed = |wanted: &Wanted| StorageError::Failed {
+                    log: text(&wanted.name),
+                    source: std::io::Error::other(error.to_string()),
+                };
+                wanted.iter().map(|wanted| Err(failed(wanted))).collect()
+            }
+        }
+    }
+
+    /// Does `each` for all of `list` on a few threads; answers in the list's order.
+    fn by_many_hands<T: Sync, R: Send>(&self, list: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let hands = self.hands.min(list.len());
+        if hands <= 1 {
+            return list.iter().map(each).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(one) = list.get(at) else { return done };
+                done.push((at, each(one)));
+            }
+        };
+        let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..hands).map(|_| scope.spawn(work)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.flat_map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        done.sort_unstable_by_key(|(at, _)| *at);
+        done.into_iter().map(|(_, result)| result).collect()
+    }
+
+    fn open_log(&self, wanted: &Wanted) -> Result<Opened, StorageError> {
+        let dir = self.place(wanted)?;
+        let opened = self.open_in(dir, wanted);
+        if opened.is_err() {
+            dir.logs.lock().remove(&wanted.name);
+        }
+        opened
+    }
+
+    fn open_in(&self, dir: &LogDir, wanted: &Wanted) -> Result<Opened, StorageError> {
         let name = &wanted.name;
         let metadata = metadata_of(wanted.id.topic);
-        let dir = self.place(name)?;
         let there = dir.directory.log_metadata(name)?.as_deref().and_then(topic_of);
         if let Some(found) = there.filter(|found| *found != wanted.id.topic) {
             return Err(StorageError::OtherTopic { log: text(name), found, wanted: wanted.id.topic });
@@ -199,7 +257,7 @@ impl Storage {
         let open = OpenLog {
             id: wanted.id.topic.log_id(wanted.id.index),
             dir: path,
-            config: wanted.config,
+            config: wanted.config.clone(),
             files: self.files.clone(),
             clock: self.clock.clone(),
             clean_shutdown: dir.clean,
@@ -209,19 +267,25 @@ impl Storage {
         };
         let (log, recovered) =
             Log::open(open).map_err(|source| StorageError::Log { log: text(name), source })?;
-        dir.logs.lock().insert(name.clone(), wanted.id);
         Ok(Opened { log, room: dir.room.clone(), recovered })
     }
 
-    fn place(&self, name: &LogName) -> Result<&LogDir, StorageError> {
+    /// Finds the log's directory, or chooses one; the log counts as lying there from now on.
+    fn place(&self, wanted: &Wanted) -> Result<&LogDir, StorageError> {
+        let name = &wanted.name;
+        let mut found = None;
         for dir in &self.dirs {
             if dir.logs.lock().contains_key(name) || dir.directory.log_metadata(name)?.is_some() {
-                return Ok(dir);
+                found = Some(dir);
+                break;
             }
         }
+        let _placing = self.placing.lock();
         // A configuration names at least one log directory.
-        let fewest = self.dirs.iter().min_by_key(|dir| dir.logs.lock().len());
-        Ok(fewest.unwrap_or(&self.dirs[0]))
+        let fewest = || self.dirs.iter().min_by_key(|dir| dir.logs.lock().len()).unwrap_or(&self.dirs[0]);
+        let dir = found.unwrap_or_else(fewest);
+        dir.logs.lock().insert(name.clone(), wanted.id);
+        Ok(dir)
     }
 
     /// Renames a closed log's directory away; `purge_deleted` removes it later. A namesake of another topic stays.
@@ -267,17 +331,13 @@ impl Storage {
     /// Closes every log and leaves the clean-shutdown markers: the last thing a clean stop does. A directory with a
     /// log that failed to close gets no marker, so that the next start checks it.
     pub fn close(&self, hosted: &[PartitionHandle], broker_epoch: i64) -> Result<(), StorageError> {
-        let mut failed = None;
-        for partition in hosted {
+        let closed = self.by_many_hands(hosted, |partition| {
             partition.resign();
-            if let Err(source) = partition.log().close() {
-                failed = Some(StorageError::Failed { log: partition.log().id().to_string(), source });
-            }
-        }
+            let failed = |source| StorageError::Failed { log: partition.log().id().to_string(), source };
+            partition.log().close().map_err(failed)
+        });
         self.checkpoint(hosted)?;
-        if let Some(failed) = failed {
-            return Err(failed);
-        }
+        closed.into_iter().collect::<Result<(), StorageError>>()?;
         for dir in &self.dirs {
             dir.directory.mark_clean(broker_epoch)?;
         }

@@ -2,7 +2,7 @@
 //! What each of them does is tiering's; here is when. Invariant: one task per log at a time, a bounded number in all,
 //! and a log whose bucket fails waits longer each time, while the others go on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Shared;
+use crate::broker::housekeeping::pause;
 use crate::broker::tiers::Tiers;
 use crate::partition::replica::{PartitionHandle, PartitionId};
-
-/// How often logs are looked at for a segment that was sealed meanwhile.
-const TURN: Duration = Duration::from_millis(500);
 
 /// What one task at one log came to.
 type Tended = (PartitionId, Result<(), OffloadError>);
@@ -43,35 +41,40 @@ pub struct TieringDuty {
     schedules: BTreeMap<PartitionId, Schedule>,
     running: JoinSet<Tended>,
     busy: BTreeSet<PartitionId>,
+    /// Logs that were due at the last look and wait for a place, and whether their retention is due too.
+    line: VecDeque<(PartitionHandle, bool)>,
 }
 
 impl TieringDuty {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, tiers: Arc<Tiers>) -> Self {
         let (schedules, running, busy) = (BTreeMap::new(), JoinSet::new(), BTreeSet::new());
-        Self { shared, tiers, schedules, running, busy }
+        Self { shared, tiers, schedules, running, busy, line: VecDeque::new() }
     }
 
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         settle(&self.tiers.tier, &stop).await;
+        let mut next_look = Instant::now();
         loop {
-            self.schedule();
             tokio::select! {
                 () = stop.cancelled() => return self.running.shutdown().await,
-                Some(done) = self.running.join_next() => {
-                    // Whoever was waiting for a place gets it now and not at the next turn.
-                    self.note(done);
+                // Whoever was waiting for a place gets it now and not at the next look.
+                Some(done) = self.running.join_next() => self.note(done),
+                () = tokio::time::sleep_until(next_look) => {
+                    let logs = self.look();
+                    next_look = Instant::now() + pause(logs);
                 }
-                () = tokio::time::sleep(TURN) => {}
             }
+            self.start();
         }
     }
 
-    /// Starts a task for every log that is due, as far as places go.
-    fn schedule(&mut self) {
+    /// Puts every log that is due in line; answers how many logs there are.
+    fn look(&mut self) -> usize {
         let now = Instant::now();
         let led = self.shared.hosted.all();
+        self.line.clear();
         let tiered =
             led.iter().filter(|partition| partition.is_leader() && partition.log().config().remote_enabled);
         let mut seen = BTreeSet::new();
@@ -80,17 +83,24 @@ impl TieringDuty {
             seen.insert(id);
             let fresh = Schedule { failures: 0, not_before: now, due: now };
             let schedule = *self.schedules.entry(id).or_insert(fresh);
-            let waits = self.busy.contains(&id) || schedule.not_before > now;
-            if waits || self.running.len() >= self.tiers.remote.uploads_max.max(1) {
-                continue;
-            }
             let due = schedule.due <= now;
-            if due || has_news(partition) {
-                self.busy.insert(id);
-                self.running.spawn(tend(partition.clone(), self.tiers.clone(), self.shared.clone(), due));
+            let waits = self.busy.contains(&id) || schedule.not_before > now;
+            if !waits && (due || has_news(partition)) {
+                self.line.push_back((partition.clone(), due));
             }
         }
         self.schedules.retain(|id, _| seen.contains(id));
+        led.len()
+    }
+
+    /// Starts a task for everyone in line, as far as places go.
+    fn start(&mut self) {
+        while self.running.len() < self.tiers.remote.uploads_max.max(1) {
+            let Some((partition, due)) = self.line.pop_front() else { return };
+            if partition.is_leader() && self.busy.insert(partition.id()) {
+                self.running.spawn(tend(partition, self.tiers.clone(), self.shared.clone(), due));
+            }
+        }
     }
 
     fn note(&mut self, done: Result<Tended, tokio::task::JoinError>) {
@@ -132,7 +142,7 @@ impl TieringDuty {
 /// A durable segment that the bucket does not hold.
 fn has_news(partition: &PartitionHandle) -> bool {
     let log = partition.log();
-    if log.config().remote_copy_disable {
+    if log.segment_count() < 2 || log.config().remote_copy_disable {
         return false;
     }
     let end = log.tier().map(|row| row.end);
@@ -216,7 +226,10 @@ pub async fn purge_deleted_topics(shared: Arc<Shared>, tiers: Option<Arc<Tiers>>
         let again = async {
             match failures {
                 0 => std::future::pending().await,
-                _ => tokio::time::sleep(backoff(TURN, PURGE_PAUSE_MAX, failures, &*shared.entropy)).await,
+                _ => {
+                    tokio::time::sleep(backoff(PURGE_PAUSE, PURGE_PAUSE_MAX, failures, &*shared.entropy))
+                        .await
+                }
             }
         };
         tokio::select! {
@@ -226,6 +239,9 @@ pub async fn purge_deleted_topics(shared: Arc<Shared>, tiers: Option<Arc<Tiers>>
         }
     }
 }
+
+/// First pause after a purge that failed.
+const PURGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Longest pause between two tries to purge.
 const PURGE_PAUSE_MAX: Duration = Duration::from_secs(60);

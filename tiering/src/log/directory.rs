@@ -105,8 +105,8 @@ pub struct LogDirectory {
     clock: Arc<dyn Clock>,
     identity: DirectoryIdentity,
     clean: Option<CleanShutdown>,
-    /// When each `-delete` directory was first seen, milliseconds.
-    dying: Mutex<BTreeMap<String, i64>>,
+    /// When each `-delete` directory was first seen, milliseconds; `None` until somebody looked.
+    dying: Mutex<Option<BTreeMap<String, i64>>>,
     _lock: DirLock,
 }
 
@@ -182,7 +182,8 @@ impl LogDirectory {
         self.root.join(log.to_string())
     }
 
-    /// Makes a log's directory with its `partition.metadata`, durably; fine if it is there.
+    /// Makes a log's directory with its `partition.metadata`; fine if it is there. The directory's own name is
+    /// durable after [`LogDirectory::sync`], which many new logs share.
     pub fn create_log(&self, log: &LogName, metadata: &str) -> Result<PathBuf, DirectoryError> {
         let path = self.log_path(log);
         let failed = || storage(format!("create {}", path.display()));
@@ -190,8 +191,12 @@ impl LogDirectory {
         if self.log_metadata(log)?.as_deref() != Some(metadata) {
             self.files.write_atomic(&path.join(PARTITION_METADATA), metadata.as_bytes()).map_err(failed())?;
         }
-        self.files.sync_dir(&self.root).map_err(failed())?;
         Ok(path)
+    }
+
+    /// Makes the names of logs created so far durable.
+    pub fn sync(&self) -> Result<(), DirectoryError> {
+        self.files.sync_dir(&self.root).map_err(storage(format!("sync {}", self.root.display())))
     }
 
     /// A log's `partition.metadata`, if it has one.
@@ -209,7 +214,9 @@ impl LogDirectory {
             result => result.map_err(failed())?,
         }
         self.files.sync_dir(&self.root).map_err(failed())?;
-        self.dying.lock().insert(dying, self.clock.now_ms());
+        if let Some(known) = &mut *self.dying.lock() {
+            known.insert(dying, self.clock.now_ms());
+        }
         Ok(())
     }
 
@@ -217,8 +224,13 @@ impl LogDirectory {
     /// many went. Takes as long as the file system needs: not on a serving core.
     pub fn purge_deleted(&self, delay_ms: i64) -> Result<usize, DirectoryError> {
         let now_ms = self.clock.now_ms();
+        let mut known = self.dying.lock();
+        if known.as_ref().is_some_and(BTreeMap::is_empty) {
+            // Only this process makes such directories: there is no need to list thousands of others for them.
+            return Ok(0);
+        }
         let names = self.names()?;
-        let mut dying = self.dying.lock();
+        let dying = known.get_or_insert_default();
         dying.retain(|name, _| names.binary_search(name).is_ok());
         for name in names.iter().filter(|name| is_deleted_dir(name)) {
             dying.entry(name.clone()).or_insert(now_ms);

@@ -62,12 +62,17 @@ impl Log {
         }
         self.check_online()?;
         // An append that began before the flag was set has ended once the lock was free.
-        let (end, snapshot) = {
+        let (end, snapshot, untouched) = {
             let writer = self.writer.lock();
-            let end = self.segments.load().end();
-            (end, Snapshot::of(&writer.producers, end))
+            let segments = self.segments.load();
+            let untouched = segments.active().is_empty() && writer.producers.is_empty();
+            (segments.end(), Snapshot::of(&writer.producers, segments.end()), untouched)
         };
         let closed = self.flush_with(&mut chores).and_then(|_| {
+            if untouched {
+                // No byte to index and no producer to remember: a broker with thousands of idle logs stops at once.
+                return Ok(());
+            }
             self.segments.load().active().write_indexes()?;
             snapshot.write(&*self.files, &self.dir)?;
             self.forget_snapshots(end)?;

@@ -234,9 +234,13 @@ fn lineage(
 ) -> Result<(Lineage, Option<Lineage>), OpenError> {
     let path = open.dir.join(LEADER_EPOCH_CHECKPOINT);
     let shown = path.display();
+    let mut missing = false;
     let saved = match open.files.read_all(&path, LINEAGE_MAX) {
         Ok(bytes) => String::from_utf8(bytes).ok().and_then(|text| Lineage::from_checkpoint(&text).ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            missing = true;
+            None
+        }
         Err(error) => return Err(OpenError::storage(format!("read {shown}"))(error)),
     };
     let (mut lineage, epochs) = match &saved {
@@ -253,7 +257,8 @@ fn lineage(
         }
     }
     lineage.truncate_before(log_start);
-    let saved = saved.filter(|saved| *saved == lineage);
+    // No file says as much as an empty one.
+    let saved = saved.or_else(|| missing.then(Lineage::default)).filter(|saved| *saved == lineage);
     Ok((lineage, saved))
 }
 
