@@ -87,6 +87,7 @@ async fn look_at_logs(shared: Arc<Shared>, storage: Arc<Storage>, stop: Cancella
         let hosted = shared.hosted.all();
         if last.elapsed() >= pause(hosted.len()) {
             turn(&hosted);
+            storage.close_idle();
             last = Instant::now();
         }
     }

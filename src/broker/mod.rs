@@ -6,6 +6,7 @@ pub mod disk;
 pub mod doors;
 pub mod housekeeping;
 pub mod lifecycle;
+pub mod limits;
 pub mod startup;
 pub mod storage;
 pub mod tier_commit;

@@ -23,6 +23,7 @@ use crate::broker::disk;
 use crate::broker::doors::{Doors, Runtimes};
 use crate::broker::housekeeping;
 use crate::broker::lifecycle::{Broker, Running};
+use crate::broker::limits;
 use crate::broker::storage::{QUORUM_LOG, Storage, StorageError, cluster_of};
 use crate::broker::tier_commit::QuorumCommit;
 use crate::broker::tiers::{Tiers, TiersError};
@@ -100,6 +101,7 @@ async fn assemble(
     doors: Doors,
     runtimes: &Runtimes,
 ) -> Result<Running, StartError> {
+    limits::divide_descriptors(&*doors.files);
     let cluster_id: Arc<str> = cluster_of(&config, &doors)?.into();
     let storage = Arc::new(Storage::open(&config, &cluster_id, &doors)?);
     disk::watch(&storage, &config.log);

@@ -179,6 +179,13 @@ impl Storage {
         &self.dirs
     }
 
+    /// Closes segment files that nobody used for a while; more are opened when somebody does.
+    pub fn close_idle(&self) {
+        if let Some(handles) = self.files.handles() {
+            handles.close_idle();
+        }
+    }
+
     /// Logs on disk that are not open, with the topic id in their `partition.metadata`.
     pub fn found(&self) -> Result<Vec<(LogName, Option<TopicId>)>, StorageError> {
         let mut found = Vec::new();

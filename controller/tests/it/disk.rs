@@ -149,7 +149,7 @@ impl Files for Disk {
             (Some(_), OpenMode::CreateNew) => {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, "it is there"));
             }
-            (None, OpenMode::Read) => return Err(missing(path)),
+            (None, OpenMode::Read | OpenMode::Existing) => return Err(missing(path)),
             (Some(inode), _) => inode,
             (None, _) => self.change(|state| {
                 let inode = state.next;

@@ -150,7 +150,7 @@ impl Files for SimDisk {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, path.display().to_string()));
             }
             (Some(bytes), _) => bytes,
-            (None, OpenMode::Read) => return Err(missing(path)),
+            (None, OpenMode::Read | OpenMode::Existing) => return Err(missing(path)),
             (None, _) => {
                 if !path.parent().is_some_and(|dir| state.dirs.contains(dir)) {
                     return Err(missing(path));

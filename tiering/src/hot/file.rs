@@ -2,6 +2,7 @@
 //! It knows no log and no format. Invariant: what [`Files::write_atomic`] leaves is the old file or the new one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the door to files")]
 
+use crate::hot::handles::Handles;
 use crate::hot::syscall;
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -24,6 +25,8 @@ pub enum OpenMode {
     ReadWrite,
     /// Must not exist.
     CreateNew,
+    /// Must exist; may be written.
+    Existing,
 }
 
 /// Room on the file system of a path, in bytes.
@@ -77,6 +80,11 @@ pub trait Files: Send + Sync + Debug {
     fn lock_dir(&self, dir: &Path) -> io::Result<DirLock>;
     /// Room left on the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// Counts and bounds open segment files; `None` where descriptors cost nothing (simulation).
+    fn handles(&self) -> Option<&'static Handles> {
+        None
+    }
 
     /// Replaces a small file as a whole: temporary sibling (`NAME.tmp`), fsync, rename, fsync of the directory.
     /// After an error the old content is still there.
@@ -135,6 +143,10 @@ pub trait File: Send + Sync + Debug {
     fn as_fd(&self) -> Option<BorrowedFd<'_>>;
     /// Whether `[at, at+len)` can be read without waiting for a disk.
     fn resident(&self, at: u64, len: u64) -> bool;
+    /// The open file behind one that is open only at times: it stays readable when its name goes. `None`: this is it.
+    fn pinned(&self) -> Option<io::Result<Arc<dyn File>>> {
+        None
+    }
 
     /// Reads until `buf` is full or the file ends; returns how much was read.
     fn read_full_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
@@ -196,8 +208,15 @@ impl Files for OsFiles {
             OpenMode::Read => &mut options,
             OpenMode::ReadWrite => options.write(true).create(true).truncate(false),
             OpenMode::CreateNew => options.write(true).create_new(true),
+            OpenMode::Existing => options.write(true),
         };
         Ok(Arc::new(OsFile { file: options.open(path)? }))
+    }
+
+    fn handles(&self) -> Option<&'static Handles> {
+        /// Descriptors are the process's.
+        static HANDLES: Handles = Handles::new();
+        Some(&HANDLES)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -4,7 +4,9 @@
 pub mod checkpoint;
 pub mod dir;
 pub mod file;
+pub mod handles;
 pub mod index;
+pub mod parked;
 pub mod recovery;
 pub mod segment;
 pub mod segments;

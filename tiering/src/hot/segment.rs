@@ -6,6 +6,7 @@ use crate::batch::header::{BatchError, BatchHeader, HEADER_BYTES};
 use crate::hot::dir::{Kind, file_name};
 use crate::hot::file::{File, Files, OpenMode};
 use crate::hot::index::{MemoryIndex, OffsetEntry, TimeEntry, absolute, floor_in_file};
+use crate::hot::parked::park;
 use crate::hot::tail::{Tail, TailBatch};
 use crate::hot::transactions::{AbortedTransaction, TransactionIndex};
 use crate::offsets::Offset;
@@ -138,7 +139,7 @@ impl Segment {
             base,
             dir: dir.to_owned(),
             files: files.clone(),
-            file,
+            file: park(files, dir.join(file_name(base, Kind::Log)), file),
             tip: AtomicU64::new(pack_tip(base, opened.next, opened.bytes)),
             largest: Largest::new(opened.largest.0, opened.largest.1),
             first_timestamp: AtomicI64::new(opened.first_timestamp),
@@ -179,9 +180,14 @@ impl Segment {
         self.bytes() == 0
     }
 
-    /// The log data.
+    /// The log data, which may have to be opened by its name.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// The log data, open now: it stays readable when the segment's name goes.
+    pub fn pinned(&self) -> io::Result<Arc<dyn File>> {
+        self.file.pinned().unwrap_or_else(|| Ok(self.file.clone()))
     }
 
     /// Path of one of its files.
@@ -514,8 +520,10 @@ impl Segment {
         if let Some(open) = slot.get() {
             return Ok(open);
         }
-        let file = self.files.open(&self.path(kind), OpenMode::Read)?;
+        let path = self.path(kind);
+        let file = self.files.open(&path, OpenMode::Read)?;
         let entries = usize::try_from(file.len()?).unwrap_or(usize::MAX) / entry;
+        let file = park(&self.files, path, file);
         Ok(slot.get_or_init(|| IndexFile { file, entries }))
     }
 }

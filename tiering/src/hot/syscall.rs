@@ -1,6 +1,6 @@
-//! Whether pages of a file are in memory: cachestat(2) where the kernel has it (6.5), else preadv2(RWF_NOWAIT).
-//! The only file with `unsafe`, so a socket option that no crate offers stands here too. Invariant: never blocks on a
-//! disk.
+//! System calls without a safe wrapper: whether pages of a file are in memory (cachestat(2) where the kernel has it,
+//! else preadv2(RWF_NOWAIT)), a socket option, and how many descriptors this process may have. The only file with
+//! `unsafe`. Invariant: the probe never blocks on a disk.
 #![allow(unsafe_code, reason = "these calls have no safe wrapper yet; each block states its proof")]
 
 use std::io::{self, IoSliceMut};
@@ -65,6 +65,23 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> io::Result
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, option, size)
     };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Raises this process's limit of open descriptors to what it is allowed; answers the limit now in force.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live, exclusively borrowed local of the type the call fills; nothing is kept.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        // SAFETY: the pointer is to a live local that the call only reads; nothing is kept.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+            limit = raised;
+        }
+    }
+    Ok(limit.rlim_cur)
 }
 
 fn cached_pages(fd: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<u64> {
@@ -140,6 +157,13 @@ mod tests {
         let file = written();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         assert!(!resident(file.as_fd(), 0, LEN));
+    }
+
+    #[test]
+    fn the_limit_of_descriptors_is_raised_once_and_for_all() {
+        let raised = raise_open_files().unwrap();
+        assert!(raised >= 64, "{raised}");
+        assert_eq!(raise_open_files().unwrap(), raised);
     }
 
     #[test]

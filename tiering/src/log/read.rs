@@ -178,6 +178,6 @@ fn slice(
             segment.mark(after, stop);
         }
     }
-    let (file, at, len) = (segment.file().clone(), first.position, stop - first.position);
+    let (file, at, len) = (segment.pinned()?, first.position, stop - first.position);
     Ok(Some(Slice { file, at, len, first: first.base, upto }))
 }

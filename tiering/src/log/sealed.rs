@@ -28,7 +28,7 @@ pub struct Sealed {
     pub bytes: u64,
     /// Largest record timestamp, milliseconds; −1 if there is none.
     pub max_timestamp_ms: i64,
-    /// The log data; exactly `bytes` of it. Stays readable when retention removes the name.
+    /// The log data; exactly `bytes` of it. Readable while its name stands: what the bucket lacks is not removed.
     pub file: Arc<dyn File>,
     /// Epochs that wrote `[base, next)`.
     pub lineage: Lineage,
