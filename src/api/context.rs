@@ -24,6 +24,7 @@ use crate::partition::cold_desk::{ColdAccess, ColdDesk};
 use crate::partition::cold_lane::ColdLane;
 use crate::partition::directory::Directory;
 use crate::partition::hosted::HostedPartitions;
+use crate::partition::local_desk::LocalDesk;
 use crate::purgatory::delayed::{Purgatory, WakeBoard};
 use crate::wire::response::{EncodeError, Response};
 
@@ -87,6 +88,8 @@ pub struct ServingCore {
     pub index: usize,
     /// Requests that wait on this core.
     pub purgatory: Rc<Purgatory>,
+    /// Places on the local disk being looked up for this core.
+    pub local: Rc<LocalDesk>,
     /// Reads from the bucket under way on this core; `None` without a bucket.
     pub cold: Option<Rc<ColdDesk>>,
 }

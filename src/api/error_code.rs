@@ -368,7 +368,8 @@ mod data {
             match error {
                 ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
                 ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
-                ReadError::Storage { .. } => ErrorCode::KafkaStorage,
+                // A question that may wait never ends so; who may not wait asks that one next.
+                ReadError::Storage { .. } | ReadError::Waits => ErrorCode::KafkaStorage,
             }
         }
     }

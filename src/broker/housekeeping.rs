@@ -82,7 +82,10 @@ async fn look_at_logs(shared: Arc<Shared>, storage: Arc<Storage>, stop: Cancella
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(TURN) => disk::watch(&storage, &shared.config.log),
+            () = tokio::time::sleep(TURN) => {
+                disk::watch(&storage, &shared.config.log);
+                shared.lane.sweep();
+            }
         }
         let hosted = shared.hosted.all();
         if last.elapsed() >= pause(hosted.len()) {

@@ -126,7 +126,8 @@ async fn assemble(
     });
     assignment.settle_strays(&controller.image())?;
     assignment.act(controller.image()).await;
-    let lane = ColdLane::new((!runtimes.single_threaded).then(|| runtimes.cold.clone()));
+    let threads = (!runtimes.single_threaded).then(|| runtimes.cold.clone());
+    let lane = ColdLane::new(threads, config.network.cold_memory_bytes);
     let groups = GroupCoordinator::new(GroupParts {
         config: config.clone(),
         hosted: hosted.clone(),
@@ -168,6 +169,7 @@ fn start_cores(shared: &Arc<Shared>, doors: &Doors) -> Result<Arc<Cores>, CoreEr
     let setup = CoreSetup {
         board: shared.board.clone(),
         idle: network.connections_idle_ms_max.map(Duration::from_millis),
+        lane: shared.lane.clone(),
         cold: shared.cold.clone(),
     };
     Ok(Arc::new(Cores::start(doors.core_mode(network.cores), &setup)?))

@@ -57,6 +57,8 @@ pub struct Network {
     pub fetch_bytes_max: usize,
     /// Incremental fetch sessions kept (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
+    /// Bytes of cold local data in memory on their way to consumers (`firn.cold.lane.memory.bytes`).
+    pub cold_memory_bytes: usize,
     /// Open client connections (`max.connections`).
     pub connections_max: usize,
     /// Open client connections of one address (`max.connections.per.ip`).

@@ -273,6 +273,7 @@ impl Read<'_> {
             request_bytes_max: self.size("socket.request.max.bytes") as usize,
             fetch_bytes_max: self.size("fetch.max.bytes") as usize,
             fetch_sessions_max: self.size("max.incremental.fetch.session.cache.slots") as usize,
+            cold_memory_bytes: self.size("firn.cold.lane.memory.bytes") as usize,
             connections_max: self.size("max.connections") as usize,
             connections_per_ip_max: self.size("max.connections.per.ip") as usize,
             connections_idle_ms_max: idle_ms.and_then(|ms| u64::try_from(ms).ok()),

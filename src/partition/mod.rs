@@ -1,12 +1,14 @@
 //! Partitions as this broker holds them: who leads, what may be appended, what may be seen.
 //! They speak batches and offsets, never requests: nothing of wire or api is known here.
 
+pub mod ahead;
 pub mod cold_desk;
 pub mod cold_lane;
 pub mod cold_limits;
 pub mod directory;
 pub mod hosted;
 pub mod leader;
+pub mod local_desk;
 pub mod read;
 pub mod replica;
 pub mod times;

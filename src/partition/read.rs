@@ -9,7 +9,7 @@ use firnline_tiering::offsets::Offset;
 use crate::partition::replica::{EpochRefused, Replica};
 
 /// What a reader may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isolation {
     /// Everything committed, also by transactions that may still abort.
     Uncommitted,
@@ -37,8 +37,8 @@ pub struct ReadAsk {
 /// Where the answer lies, with the offsets at the time of the question.
 #[derive(Debug)]
 pub struct Found {
-    /// A slice of a local file, the cold lane, or nothing new.
-    pub read: Read,
+    /// A slice of a local file, the bucket, or nothing new; `None` when finding out would wait for the disk.
+    pub read: Option<Read>,
     /// The partition's offsets, which every answer carries.
     pub marks: Marks,
     /// The reader has records of an epoch this log ended earlier: (epoch, end offset) to truncate to.
@@ -97,7 +97,7 @@ impl Replica {
         }
     }
 
-    /// Finds what `ask` wants. Takes no lock that an append holds.
+    /// Finds what `ask` wants. Takes no lock that an append holds, and waits for no disk.
     pub fn read(&self, ask: &ReadAsk) -> Result<Found, ReadRefused> {
         if !self.is_leader() {
             return Err(ReadRefused::NotLeader);
@@ -105,7 +105,7 @@ impl Replica {
         self.check_epoch(ask.claimed_epoch)?;
         let marks = self.marks();
         if let Some(diverging) = self.diverges(ask) {
-            return Ok(Found { read: Read::Empty, marks, diverging: Some(diverging) });
+            return Ok(Found { read: Some(Read::Empty), marks, diverging: Some(diverging) });
         }
         let end = self.offsets().end;
         if ask.from < marks.log_start || ask.from > end {
@@ -113,9 +113,12 @@ impl Replica {
         }
         let bound = self.bound(ask.isolation);
         if ask.from >= bound {
-            return Ok(Found { read: Read::Empty, marks, diverging: None });
+            return Ok(Found { read: Some(Read::Empty), marks, diverging: None });
         }
-        let read = self.log().read(ask.from, ask.max_bytes, bound, ask.min_one)?;
+        let read = match self.log().read_now(ask.from, ask.max_bytes, bound, ask.min_one) {
+            Err(ReadError::Waits) => None,
+            read => Some(read?),
+        };
         Ok(Found { read, marks, diverging: None })
     }
 

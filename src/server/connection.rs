@@ -411,7 +411,7 @@ mod tests {
     }
 
     fn serve(stream: Stream, script: Script, pulse: Rc<Pulse>) -> tokio::task::JoinHandle<Ended> {
-        let connection = Connection::new(stream, script, Arc::default(), ColdLane::new(None), 1 << 20);
+        let connection = Connection::new(stream, script, Arc::default(), ColdLane::new(None, 0), 1 << 20);
         tokio::task::spawn_local(async move { connection.run(&pulse).await })
     }
 

@@ -13,6 +13,8 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::api::context::ServingCore;
 use crate::partition::cold_desk::{ColdAccess, ColdDesk};
+use crate::partition::cold_lane::ColdLane;
+use crate::partition::local_desk::LocalDesk;
 use crate::purgatory::delayed::{Purgatory, WakeBoard};
 use crate::server::pulse::Pulses;
 
@@ -48,6 +50,8 @@ pub struct CoreSetup {
     pub board: Arc<WakeBoard>,
     /// A connection silent for longer is closed; `None` for never.
     pub idle: Option<Duration>,
+    /// The lane to the local disk.
+    pub lane: Arc<ColdLane>,
     /// The lane to the bucket, if there is one.
     pub cold: Option<Arc<ColdAccess>>,
 }
@@ -163,8 +167,9 @@ impl Run {
 
     async fn on_this_core(mut self) {
         let purgatory = Purgatory::new(self.index, self.setup.board.clone());
+        let local = LocalDesk::new(self.setup.lane, self.setup.board.clone());
         let cold = self.setup.cold.map(|access| ColdDesk::new(access, self.setup.board));
-        let serving = Rc::new(ServingCore { index: self.index, purgatory: purgatory.clone(), cold });
+        let serving = Rc::new(ServingCore { index: self.index, purgatory: purgatory.clone(), local, cold });
         let desk = CoreDesk { serving, pulses: Rc::default() };
         let mut duties = JoinSet::new();
         duties.spawn_local(purgatory.drive());
@@ -215,7 +220,8 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_spread_over_the_cores_and_stop_waits_for_them() {
-        let setup = CoreSetup { board: WakeBoard::new(2), idle: None, cold: None };
+        let setup =
+            CoreSetup { board: WakeBoard::new(2), idle: None, lane: ColdLane::new(None, 0), cold: None };
         let cores = Cores::start(CoreMode::Threads(2), &setup).unwrap();
         let (seen, names) = std::sync::mpsc::channel();
         let barrier = Arc::new(tokio::sync::Barrier::new(2));

@@ -4,8 +4,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firnline_tiering::hot::file::File;
+use tokio::io::AsyncWriteExt;
 
 use crate::api::counters::Counters;
 use crate::partition::cold_lane::{ColdLane, read_exact};
@@ -22,6 +24,12 @@ const COPY_MAX: u64 = 32 << 10;
 
 /// Bytes gathered before they are written; also what the buffer is allowed to keep between turns.
 const GATHER_MAX: usize = 256 << 10;
+
+/// Cold bytes written in one go: a reader of history leaves the core to the tail this often.
+const COLD_STEP: usize = 256 << 10;
+
+/// A client that takes nothing for so long holds no cold bytes any longer.
+const STALL: Duration = Duration::from_secs(1);
 
 /// Sends pieces over one connection. Keeps its buffer between turns.
 pub struct Sender {
@@ -53,7 +61,9 @@ impl Sender {
                     self.gathered.extend_from_slice(bytes);
                 }
                 Piece::Bytes(bytes) => self.write_with(stream, bytes).await?,
-                Piece::File { file, at, len } => self.send_file(stream, file, *at, *len).await?,
+                Piece::File { file, at, len, steady } => {
+                    self.send_file(stream, file, (*at, *len), *steady).await?;
+                }
             }
         }
         self.write_with(stream, &[]).await
@@ -63,14 +73,14 @@ impl Sender {
         &mut self,
         stream: &mut Stream,
         file: &Arc<dyn File>,
-        mut at: u64,
-        mut left: u64,
+        (mut at, mut left): (u64, u64),
+        steady: u64,
     ) -> io::Result<()> {
         let zero_copy = matches!(stream, Stream::Kernel(_)) && file.as_fd().is_some();
         while left > 0 {
             let len = left.min(SLICE);
             if !file.resident(at, len) {
-                self.send_cold(stream, file, at, len).await?;
+                self.send_cold(stream, file, at, len, steady).await?;
             } else if zero_copy && len > COPY_MAX {
                 self.send_zero_copy(stream, file, at, len).await?;
             } else {
@@ -125,10 +135,22 @@ impl Sender {
         file: &Arc<dyn File>,
         at: u64,
         len: u64,
+        steady: u64,
     ) -> io::Result<()> {
-        let bytes = self.lane.read(file.clone(), at, len as usize).await?;
+        self.write_with(stream, &[]).await?;
+        let mut sent = 0;
+        while sent < len {
+            let bytes = self.lane.read(file, at + sent, (len - sent) as usize, steady).await?;
+            let wrote = write_while_it_goes(stream, &bytes).await?;
+            drop(bytes);
+            if wrote == 0 {
+                // The client takes nothing: others may have the memory, and the disk is read again once it does.
+                stream.writable().await?;
+            }
+            sent += wrote;
+        }
         self.counters.fetch_cold_bytes.add(len);
-        self.write_with(stream, &bytes).await
+        Ok(())
     }
 
     /// Writes what is gathered, with the promise that more follows at once.
@@ -152,6 +174,22 @@ impl Sender {
         self.gathered.clear();
         Ok(())
     }
+}
+
+/// Writes `bytes` a step at a time, with a turn for others in between; answers how many went out before the client
+/// stopped taking them.
+async fn write_while_it_goes(stream: &mut Stream, bytes: &[u8]) -> io::Result<u64> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        let step = &bytes[sent..bytes.len().min(sent + COLD_STEP)];
+        match tokio::time::timeout(STALL, stream.write(step)).await {
+            Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(wrote) => sent += wrote?,
+            Err(_) => break,
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(sent as u64)
 }
 
 async fn send_bytes(stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use firnline_controller::image::metadata::MetadataImage;
 
@@ -31,6 +32,7 @@ impl Seen {
         families.extend(replicas(&image, &hosted));
         families.extend(self.controller(&image));
         families.extend(self.serving());
+        families.extend(self.lane());
         families.extend(self.disks());
         families.extend(process::families());
         if self.shared.config.settings.text("firn.metrics.partition.level") != Some("off") {
@@ -190,6 +192,27 @@ impl Seen {
                 .of(counters.connections_refused.get()),
             Family::counter("firn_connections_broken", "Connections closed for what they sent")
                 .of(counters.connections_broken.get()),
+        ]
+    }
+
+    /// What waits for the local disk, and what it holds meanwhile.
+    fn lane(&self) -> Vec<Family> {
+        let (lane, read) = (&self.shared.lane, |count: &AtomicU64| count.load(Ordering::Relaxed));
+        let (counts, (held, limit)) = (lane.counts(), lane.memory());
+        let why = |why: &str| vec![("why", why.to_owned())];
+        let (gauge, counter) = (Family::gauge, Family::counter);
+        vec![
+            gauge("firn_cold_lane_waiting", "Local disk work that waits for a place or for memory")
+                .of(read(&counts.waiting)),
+            gauge("firn_cold_lane_memory_bytes", "Cold local bytes on their way to consumers").of(held),
+            gauge("firn_cold_lane_memory_limit_bytes", "firn.cold.lane.memory.bytes").of(limit),
+            counter("firn_cold_lane_budget_waits", "Cold local reads that waited for memory")
+                .of(read(&counts.budget_waits)),
+            counter("firn_cold_lane_read_bytes", "Cold local bytes read from disk, by why")
+                .with(why("demand"), read(&counts.read_bytes))
+                .with(why("ahead"), read(&counts.ahead_bytes)),
+            counter("firn_cold_lane_ahead_used_bytes", "Bytes read ahead that a consumer took")
+                .of(read(&counts.ahead_used_bytes)),
         ]
     }
 

@@ -110,6 +110,14 @@ impl Stream {
         set_receive_low_water(socket.as_fd(), bytes)
     }
 
+    /// Waits until a write may take something. A simulated connection is always asked directly.
+    pub async fn writable(&self) -> io::Result<()> {
+        match self {
+            Stream::Kernel(socket) => socket.writable().await,
+            Stream::Simulated(_) => Ok(()),
+        }
+    }
+
     /// Runs one non-blocking system call on the kernel socket as soon as it is writable; `None` when there is no
     /// kernel socket and the caller has to copy.
     pub fn poll_syscall<R>(

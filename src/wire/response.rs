@@ -28,6 +28,8 @@ pub enum Piece {
         at: u64,
         /// Number of bytes.
         len: u64,
+        /// Bytes of the file that never change, at least `at + len`: who sends may read ahead up to there.
+        steady: u64,
     },
 }
 

@@ -21,6 +21,7 @@ mod demo;
 mod every_version;
 mod fetch_cold;
 mod fetch_hot;
+mod fetch_local;
 mod formats;
 mod full_disk;
 mod groups;

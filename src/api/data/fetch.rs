@@ -8,7 +8,7 @@ use bytes::Bytes;
 use firnline_controller::id::TopicId;
 use firnline_tiering::batch::header::BatchHeader;
 use firnline_tiering::hot::transactions::AbortedTransaction;
-use firnline_tiering::log::read::Read;
+use firnline_tiering::log::read::{Read, ReadError, Slice};
 use firnline_tiering::offsets::Offset;
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::api::data::leader_hint::endpoints;
 use crate::api::error_code::ErrorCode;
 use crate::metadata::view::Leader;
 use crate::partition::cold_desk::Desk;
+use crate::partition::local_desk::Asked;
 use crate::partition::read::{Found, Isolation, ReadAsk, ReadRefused};
 use crate::partition::replica::PartitionHandle;
 use crate::purgatory::delayed::Woken;
@@ -26,6 +27,9 @@ use crate::wire::fetch_answer::{Aborted, FetchAnswer, Fetched, encode};
 use crate::wire::header::Header;
 use crate::wire::produce_answer::LeaderHint;
 use crate::wire::response::Piece;
+
+/// Longest that a fetch waits for a busy disk to say where its bytes lie, whatever its client allows.
+const LOOK_UP_MAX: Duration = Duration::from_secs(1);
 
 /// First version that names topics by id.
 const BY_ID_FROM: i16 = 13;
@@ -75,6 +79,10 @@ struct Pass {
     cold: Vec<usize>,
     /// Some partition's bytes are on their way from the bucket.
     coming: bool,
+    /// Places of partitions that were asked for at the local desk.
+    looked_up: Vec<usize>,
+    /// Some partition's place on the local disk is being looked up.
+    looking: bool,
 }
 
 impl Fetching {
@@ -96,10 +104,12 @@ impl Fetching {
     }
 
     fn is_enough(&self, pass: &Pass) -> bool {
-        let may_wait = self.waits || pass.coming;
+        let may_wait = self.waits || pass.coming || pass.looking;
+        // A place on disk is found within milliseconds: nobody is told "nothing" meanwhile.
+        let min_bytes = if pass.looking { self.min_bytes.max(1) } else { self.min_bytes };
         // When all that was asked of the bucket is here it goes out, as in Kafka: no more of it will come by itself.
         let all_came = !pass.cold.is_empty() && !pass.coming;
-        !may_wait || pass.urgent || pass.bytes >= self.min_bytes || all_came
+        !may_wait || pass.urgent || pass.bytes >= min_bytes || all_came
     }
 
     /// Until when it waits: for the bucket as long as the broker allows (`remote.fetch.max.wait.ms`), for new records
@@ -107,6 +117,7 @@ impl Fetching {
     fn deadline(&self, pass: &Pass) -> Instant {
         match &self.ctx.shared.cold {
             Some(cold) if pass.coming => Instant::now() + cold.limits().fetch_wait_max(),
+            _ if pass.looking => self.deadline.max(Instant::now() + LOOK_UP_MAX),
             _ => self.deadline,
         }
     }
@@ -119,6 +130,8 @@ impl Fetching {
             urgent: false,
             cold: Vec::new(),
             coming: false,
+            looked_up: Vec::new(),
+            looking: false,
         };
         for (wanted, target) in self.opened.wanted.iter().zip(&self.targets) {
             let fetched = match target {
@@ -178,11 +191,25 @@ impl Fetching {
         fetched.last_stable_offset = found.marks.last_stable.0;
         fetched.log_start_offset = found.marks.log_start.0;
         fetched.diverging = found.diverging.map(|(epoch, end)| (epoch.0, end.0));
-        match found.read {
+        let read = match found.read {
+            Some(read) => read,
+            None => match self.ask_local(partition, ask, pass) {
+                Some(Ok(read)) => read,
+                Some(Err(refused)) => {
+                    fetched.error = ErrorCode::from(&ReadRefused::from(refused)).code();
+                    return;
+                }
+                None => {
+                    pass.looking = true;
+                    return;
+                }
+            },
+        };
+        match read {
             Read::Empty => {}
-            Read::Hot(slice) => {
+            Read::Hot(Slice { file, at, len, steady, upto, .. }) => {
                 if self.isolation == Isolation::Committed {
-                    match partition.log().aborted(ask.from, slice.upto) {
+                    match partition.log().aborted(ask.from, upto) {
                         Ok(aborted) => fetched.aborted = Some(told(&aborted)),
                         Err(error) => {
                             fetched.error = ErrorCode::from(&ReadRefused::Log(error)).code();
@@ -190,10 +217,26 @@ impl Fetching {
                         }
                     }
                 }
-                fetched.records.push(Piece::File { file: slice.file, at: slice.at, len: slice.len });
+                fetched.records.push(Piece::File { file, at, len, steady });
             }
             Read::Cold => self.take_cold(partition, ask, fetched, pass),
         }
+    }
+
+    /// Where the answer lies is on disk only: somebody else looks, and wakes us.
+    fn ask_local(
+        &self,
+        partition: &PartitionHandle,
+        ask: &ReadAsk,
+        pass: &mut Pass,
+    ) -> Option<Result<Read, ReadError>> {
+        if ask.max_bytes == 0 && !ask.min_one {
+            return Some(Ok(Read::Empty));
+        }
+        let ReadAsk { from, max_bytes, min_one, isolation, .. } = *ask;
+        let asked = Asked { from, max_bytes, min_one, isolation };
+        pass.looked_up.push(pass.fetched.len());
+        self.ctx.core.local.ask(partition, &asked)
     }
 
     fn take_cold(&self, partition: &PartitionHandle, ask: &ReadAsk, fetched: &mut Fetched, pass: &mut Pass) {
@@ -269,6 +312,12 @@ impl Fetching {
         for (target, fetched) in self.targets.iter().zip(&pass.fetched) {
             if let Ok(partition) = target {
                 partition.traffic().fetched(fetched.record_bytes(), fetched.error != 0);
+            }
+        }
+        for place in pass.looked_up.iter().filter(|place| !pass.fetched[**place].records.is_empty()) {
+            if let Ok(partition) = &self.targets[*place] {
+                let asked = Offset(self.opened.wanted[*place].ask.fetch_offset);
+                self.ctx.core.local.served(partition, asked, self.isolation);
             }
         }
         for place in &pass.cold {

@@ -4,6 +4,8 @@
 
 use crate::hot::handles::Handles;
 use crate::hot::syscall;
+use crate::hot::uncached::Uncached;
+use bytes::Bytes;
 use std::any::Any;
 use std::fmt::{self, Debug};
 use std::fs;
@@ -143,6 +145,15 @@ pub trait File: Send + Sync + Debug {
     fn as_fd(&self) -> Option<BorrowedFd<'_>>;
     /// Whether `[at, at+len)` can be read without waiting for a disk.
     fn resident(&self, at: u64, len: u64) -> bool;
+    /// Reads `len` bytes at `at`, fewer only at the end, without leaving their pages in the page cache where that
+    /// can be had. Waits for the disk.
+    fn read_uncached(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; len];
+        let read = self.read_full_at(&mut bytes, at)?;
+        bytes.truncate(read);
+        Ok(bytes.into())
+    }
+
     /// The open file behind one that is open only at times: it stays readable when its name goes. `None`: this is it.
     fn pinned(&self) -> Option<io::Result<Arc<dyn File>>> {
         None
@@ -210,7 +221,7 @@ impl Files for OsFiles {
             OpenMode::CreateNew => options.write(true).create_new(true),
             OpenMode::Existing => options.write(true),
         };
-        Ok(Arc::new(OsFile { file: options.open(path)? }))
+        Ok(Arc::new(OsFile { file: options.open(path)?, uncached: Uncached::default() }))
     }
 
     fn handles(&self) -> Option<&'static Handles> {
@@ -267,6 +278,7 @@ impl Files for OsFiles {
 #[derive(Debug)]
 struct OsFile {
     file: fs::File,
+    uncached: Uncached,
 }
 
 impl File for OsFile {
@@ -303,6 +315,10 @@ impl File for OsFile {
 
     fn resident(&self, at: u64, len: u64) -> bool {
         syscall::resident(AsFd::as_fd(&self.file), at, len)
+    }
+
+    fn read_uncached(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        self.uncached.read(AsFd::as_fd(&self.file), at, len)
     }
 }
 

@@ -13,5 +13,6 @@ pub mod segments;
 pub mod syscall;
 pub mod tail;
 pub mod transactions;
+pub mod uncached;
 
 pub use file::{DirLock, File, Files, OpenMode, OsFiles, Space};

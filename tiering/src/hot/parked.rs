@@ -6,6 +6,7 @@
 use crate::hot::file::{File, Files, OpenMode};
 use crate::hot::handles::{Handles, Parkable};
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -168,6 +169,10 @@ impl File for Parked {
 
     fn resident(&self, at: u64, len: u64) -> bool {
         self.file().is_ok_and(|file| file.resident(at, len))
+    }
+
+    fn read_uncached(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        self.file()?.read_uncached(at, len)
     }
 
     fn pinned(&self) -> Option<io::Result<Arc<dyn File>>> {

@@ -28,6 +28,9 @@ pub enum SegmentError {
     /// The disk failed.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// Not in memory, and the question was not to wait for the disk.
+    #[error("not in memory")]
+    Cold,
     /// No batch where one must begin.
     #[error("byte {position}: {fault}")]
     Batch {
@@ -36,6 +39,15 @@ pub enum SegmentError {
         /// What is there instead.
         fault: BatchError,
     },
+}
+
+/// Whether finding a place may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// What is not in memory is [`SegmentError::Cold`]: for serving cores.
+    Never,
+    /// Reads what it needs.
+    Disk,
 }
 
 /// Where a batch lies in its segment.
@@ -341,6 +353,11 @@ impl Segment {
 
     /// The first batch that ends above `offset`; `None` if the segment has none.
     pub fn locate(&self, offset: Offset) -> Result<Option<Located>, SegmentError> {
+        self.locate_as(offset, Waits::Disk)
+    }
+
+    /// As [`Segment::locate`], for who may not wait.
+    pub fn locate_as(&self, offset: Offset, waits: Waits) -> Result<Option<Located>, SegmentError> {
         let (end, bytes) = self.tip();
         if offset >= end {
             return Ok(None);
@@ -356,23 +373,29 @@ impl Segment {
         }
         let (from, indexed) = match self.marked(offset) {
             Some(position) => (position, false),
-            None => (self.position_below(relative)?, true),
+            None => (self.position_below(relative, waits)?, true),
         };
-        match self.walk_to(from, offset, bytes) {
+        match self.walk_to(from, offset, bytes, waits) {
             // An index is a hint: if it led astray, the batches themselves still lead there.
-            Err(SegmentError::Batch { .. }) if from > 0 => self.walk_to(0, offset, bytes),
+            Err(SegmentError::Batch { .. }) if from > 0 => self.walk_to(0, offset, bytes, waits),
             // The batch an entry names begins at or below the entry's offset: this one was named by a damaged entry.
             Ok(Some(found)) if indexed && from > 0 && found.position == from && found.base > offset => {
-                self.walk_to(0, offset, bytes)
+                self.walk_to(0, offset, bytes, waits)
             }
             found => found,
         }
     }
 
-    fn walk_to(&self, from: u64, offset: Offset, bytes: u64) -> Result<Option<Located>, SegmentError> {
+    fn walk_to(
+        &self,
+        from: u64,
+        offset: Offset,
+        bytes: u64,
+        waits: Waits,
+    ) -> Result<Option<Located>, SegmentError> {
         let mut position = from;
         while position < bytes {
-            let header = self.header_at(position, bytes)?;
+            let header = self.header_as(position, bytes, waits)?;
             if header.next_offset() > offset {
                 let size = header.size() as u64;
                 let (base, next) = (header.base_offset, header.next_offset());
@@ -385,7 +408,12 @@ impl Segment {
 
     /// The last batch border at or below byte `target`, at or above `from`, which is a border itself; with the
     /// offset that follows, where it is known.
-    pub fn border_below(&self, from: u64, target: u64) -> Result<(u64, Option<Offset>), SegmentError> {
+    pub fn border_below(
+        &self,
+        from: u64,
+        target: u64,
+        waits: Waits,
+    ) -> Result<(u64, Option<Offset>), SegmentError> {
         let (end, bytes) = self.tip();
         if target >= bytes {
             return Ok((bytes, Some(end)));
@@ -395,18 +423,24 @@ impl Segment {
             let position = u64::from(found.end());
             return Ok(if position >= from { (position, Some(next)) } else { (from, None) });
         }
-        let indexed = self.indexed_below(target)?.max(from);
-        match self.border_from(indexed, target, bytes) {
+        let indexed = self.indexed_below(target, waits)?.max(from);
+        match self.border_from(indexed, target, bytes, waits) {
             // As in `locate`: the index is a hint.
-            Err(SegmentError::Batch { .. }) if indexed > from => self.border_from(from, target, bytes),
+            Err(SegmentError::Batch { .. }) if indexed > from => self.border_from(from, target, bytes, waits),
             found => found,
         }
     }
 
-    fn border_from(&self, from: u64, target: u64, bytes: u64) -> Result<(u64, Option<Offset>), SegmentError> {
+    fn border_from(
+        &self,
+        from: u64,
+        target: u64,
+        bytes: u64,
+        waits: Waits,
+    ) -> Result<(u64, Option<Offset>), SegmentError> {
         let mut border = (from, None);
         loop {
-            let header = self.header_at(border.0, bytes)?;
+            let header = self.header_as(border.0, bytes, waits)?;
             let after = border.0 + header.size() as u64;
             if after > target {
                 return Ok(border);
@@ -445,7 +479,7 @@ impl Segment {
             }
         };
         let Some(entry) = entry else { return Ok(0) };
-        let (position, bytes) = (self.position_below(entry.relative)?, self.bytes());
+        let (position, bytes) = (self.position_below(entry.relative, Waits::Disk)?, self.bytes());
         if position == 0 || position >= bytes {
             return Ok(0);
         }
@@ -466,6 +500,13 @@ impl Segment {
 
     /// The header of the batch that begins at `position`, which lies below `bytes`.
     pub fn header_at(&self, position: u64, bytes: u64) -> Result<BatchHeader, SegmentError> {
+        self.header_as(position, bytes, Waits::Disk)
+    }
+
+    fn header_as(&self, position: u64, bytes: u64, waits: Waits) -> Result<BatchHeader, SegmentError> {
+        if waits == Waits::Never && !self.file.resident(position, HEADER_BYTES as u64) {
+            return Err(SegmentError::Cold);
+        }
         let mut head = [0; HEADER_BYTES];
         self.file.read_exact_at(&mut head, position)?;
         let header = BatchHeader::parse(&head).map_err(|fault| SegmentError::Batch { position, fault })?;
@@ -486,28 +527,36 @@ impl Segment {
     }
 
     /// A batch border at or below the first batch that ends above `relative`.
-    fn position_below(&self, relative: u32) -> Result<u64, SegmentError> {
+    fn position_below(&self, relative: u32, waits: Waits) -> Result<u64, SegmentError> {
         let entry = match self.memory.load().as_ref() {
             Some(memory) => memory.floor_offset(relative),
-            None => self.offset_floor(|entry| entry.relative <= relative)?,
+            None => self.offset_floor(waits, |entry| entry.relative <= relative)?,
         };
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
     /// A batch border at or below byte `target`.
-    fn indexed_below(&self, target: u64) -> Result<u64, SegmentError> {
+    fn indexed_below(&self, target: u64, waits: Waits) -> Result<u64, SegmentError> {
         let entry = match self.memory.load().as_ref() {
             Some(memory) => memory.floor_position(target as u32),
-            None => self.offset_floor(|entry| u64::from(entry.position) <= target)?,
+            None => self.offset_floor(waits, |entry| u64::from(entry.position) <= target)?,
         };
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
     fn offset_floor(
         &self,
+        waits: Waits,
         below: impl Fn(&OffsetEntry) -> bool,
     ) -> Result<Option<OffsetEntry>, SegmentError> {
+        if waits == Waits::Never && self.offset_file.get().is_none() {
+            return Err(SegmentError::Cold);
+        }
         let index = self.index_file(&self.offset_file, Kind::OffsetIndex, crate::hot::index::OFFSET_ENTRY)?;
+        let bytes = (index.entries * crate::hot::index::OFFSET_ENTRY) as u64;
+        if waits == Waits::Never && !index.file.resident(0, bytes) {
+            return Err(SegmentError::Cold);
+        }
         Ok(floor_in_file(&*index.file, index.entries, below)?)
     }
 

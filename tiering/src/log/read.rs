@@ -3,7 +3,7 @@
 
 use crate::hot::dir::Kind;
 use crate::hot::file::File;
-use crate::hot::segment::{Located, Segment, SegmentError};
+use crate::hot::segment::{Located, Segment, SegmentError, Waits};
 use crate::hot::segments::Segments;
 use crate::log::unified::Log;
 use crate::offsets::Offset;
@@ -29,6 +29,8 @@ pub struct Slice {
     pub at: u64,
     /// Bytes, at least 1.
     pub len: u64,
+    /// Bytes of the file that never change: what lies below may be read ahead.
+    pub steady: u64,
     /// Base offset of the first batch; at most the offset asked for, unless that one was compacted away.
     pub first: Offset,
     /// Every batch of it ends at or below this offset.
@@ -58,12 +60,23 @@ pub enum ReadError {
         /// What is wrong.
         why: Arc<str>,
     },
+    /// On local disk, but not in memory, and the question was not to wait for it.
+    #[error("not in memory")]
+    Waits,
     /// The disk failed.
     #[error("storage failed: {what}")]
     Storage {
         /// The failed call, with the path.
         what: Arc<str>,
     },
+}
+
+/// What a read is bounded by.
+struct Limits {
+    max_bytes: u64,
+    bound: Offset,
+    min_one: bool,
+    waits: Waits,
 }
 
 /// Times a read starts over because the segment it was in has gone.
@@ -81,7 +94,21 @@ impl Log {
         bound: Offset,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        self.on_segments(|segments| self.read_in(segments, from, max_bytes, bound, min_one))
+        let limits = Limits { max_bytes, bound, min_one, waits: Waits::Disk };
+        self.on_segments(|segments| self.read_in(segments, from, &limits))
+    }
+
+    /// As [`Log::read`], for a serving core: what cannot be found without waiting for the disk is
+    /// [`ReadError::Waits`], to be asked again where waiting is allowed. The bytes found may still lie on disk only.
+    pub fn read_now(
+        &self,
+        from: Offset,
+        max_bytes: u64,
+        bound: Offset,
+        min_one: bool,
+    ) -> Result<Read, ReadError> {
+        let limits = Limits { max_bytes, bound, min_one, waits: Waits::Never };
+        self.on_segments(|segments| self.read_in(segments, from, &limits))
     }
 
     /// Answers from one list of segments; once more if it failed because retention took a file in between.
@@ -99,14 +126,7 @@ impl Log {
         answer(&self.segments.load())
     }
 
-    fn read_in(
-        &self,
-        segments: &Segments,
-        from: Offset,
-        max_bytes: u64,
-        bound: Offset,
-        min_one: bool,
-    ) -> Result<Read, ReadError> {
+    fn read_in(&self, segments: &Segments, from: Offset, limits: &Limits) -> Result<Read, ReadError> {
         let (log_start, end) = (self.log_start(), segments.end());
         if from < log_start || from > end {
             return Err(ReadError::OutOfRange { asked: from, log_start, end });
@@ -114,14 +134,14 @@ impl Log {
         if from < segments.start() {
             return Ok(Read::Cold);
         }
-        if from >= bound {
+        if from >= limits.bound {
             return Ok(Read::Empty);
         }
         // The offset may lie in a segment whose last records were compacted away: then the next one answers.
         for segment in &segments.all()[segments.find(from)..] {
             let broken = |error| ReadError::of(segment, error);
-            if let Some(first) = segment.locate(from).map_err(broken)? {
-                let slice = slice(segment, &first, max_bytes, bound, min_one).map_err(broken)?;
+            if let Some(first) = segment.locate_as(from, limits.waits).map_err(broken)? {
+                let slice = slice(segment, &first, limits).map_err(broken)?;
                 return Ok(slice.map_or(Read::Empty, Read::Hot));
             }
         }
@@ -136,6 +156,7 @@ impl ReadError {
             SegmentError::Io(error) => {
                 ReadError::Storage { what: format!("read {}: {error}", path.display()).into() }
             }
+            SegmentError::Cold => ReadError::Waits,
             SegmentError::Batch { position, fault } => ReadError::Corrupt {
                 what: path.display().to_string().into(),
                 position,
@@ -146,26 +167,23 @@ impl ReadError {
 }
 
 /// Whole batches of one segment from `first` on: below `bound`, at most `max_bytes`.
-fn slice(
-    segment: &Arc<Segment>,
-    first: &Located,
-    max_bytes: u64,
-    bound: Offset,
-    min_one: bool,
-) -> Result<Option<Slice>, SegmentError> {
+fn slice(segment: &Arc<Segment>, first: &Located, limits: &Limits) -> Result<Option<Slice>, SegmentError> {
+    let Limits { max_bytes, bound, min_one, waits } = *limits;
     let (end, bytes) = segment.tip();
     let limit = if bound >= end {
         bytes
     } else {
         // The first batch that reaches past the bound is the first that may not be seen.
-        segment.locate(bound.max(segment.base()))?.map_or(bytes, |hidden| hidden.position.min(bytes))
+        segment
+            .locate_as(bound.max(segment.base()), waits)?
+            .map_or(bytes, |hidden| hidden.position.min(bytes))
     };
     if first.next > bound || limit <= first.position {
         return Ok(None);
     }
     let (mut stop, mut upto) = (limit, end.min(bound));
     if limit - first.position > max_bytes {
-        let (border, next) = segment.border_below(first.position, first.position + max_bytes)?;
+        let (border, next) = segment.border_below(first.position, first.position + max_bytes, waits)?;
         let fits = border > first.position;
         if !fits && !min_one {
             return Ok(None);
@@ -179,5 +197,5 @@ fn slice(
         }
     }
     let (file, at, len) = (segment.pinned()?, first.position, stop - first.position);
-    Ok(Some(Slice { file, at, len, first: first.base, upto }))
+    Ok(Some(Slice { file, at, len, steady: bytes, first: first.base, upto }))
 }
