@@ -166,11 +166,24 @@ impl Seen {
             _ => "all".to_owned(),
         };
         let path = |path: &str| vec![("path", path.to_owned())];
+        let sessions = &self.shared.sessions;
         let requests = TABLE
             .iter()
             .map(|api| (vec![("api", api.name.to_owned())], counters.requests(api.key).get()))
             .filter(|(_, count)| *count > 0);
         vec![
+            Family::gauge("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions")
+                .of(sessions.len()),
+            Family::gauge(
+                "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+                "Partitions in all fetch sessions",
+            )
+            .of(sessions.partitions()),
+            Family::counter(
+                "kafka_server_fetchsessioncache_incrementalfetchsessionevictions",
+                "Fetch sessions that made room for others",
+            )
+            .of(sessions.evictions()),
             Family::gauge("kafka_server_socket_server_metrics_connection_count", "Open client connections")
                 .with(vec![("listener", listener)], counters.connections.get()),
             Family::counter("firn_fetch_bytes", "Record bytes that left for consumers, by the way they took")

@@ -1,9 +1,11 @@
 //! Incremental fetch sessions (KIP-227): what a client asked for before, so that a fetch names only what changed.
-//! It reads no log. Sessions are found from every connection, each guarded by its own short lock.
-//! Invariant: a session's epoch moves by exactly one per accepted request, and "changed" is decided once per answer.
+//! It reads no log. Sessions are found from every connection, each guarded by its own short lock, which is never held
+//! while the cache's is taken. Invariants: a session's epoch moves by exactly one per accepted request, "changed" is
+//! decided once per answer, and all sessions together stay within `BYTES_MAX`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use firnline_tiering::entropy::Entropy;
@@ -14,8 +16,16 @@ use crate::wire::fetch::{FetchPartition, FetchView, TopicRef};
 use crate::wire::fetch_answer::{Fetched, FetchedTopic};
 use crate::wire::message::StrBytes;
 
-/// A session unused for this long may make room for a new one.
-const EVICT_IDLE: Duration = Duration::from_secs(120);
+/// A session unused for this long may make room for any other; one this old, for a larger one (Kafka's
+/// `MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
+const EVICT_AFTER: Duration = Duration::from_secs(120);
+
+/// Memory of all sessions together. Beyond it new ones are not made, and one that grows has to start over: its client
+/// goes on with full fetches.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What a partition costs in a session beside its topic's name: both maps, with room to grow.
+const PARTITION_BYTES: usize = 384;
 
 /// Partitions that one session may hold; a client beyond it has to start over.
 const PARTITIONS_MAX: usize = 100_000;
@@ -59,7 +69,10 @@ enum Kind {
     /// Every partition is answered and nothing is remembered.
     Sessionless,
     /// Every partition is answered and a session is made of them.
-    Create,
+    Create {
+        /// For a follower.
+        privileged: bool,
+    },
     /// Only what changed is answered.
     Incremental(Arc<Slot>),
 }
@@ -69,19 +82,63 @@ pub struct FetchSessions {
     cache: Mutex<HashMap<i32, Arc<Slot>>>,
     slots: usize,
     entropy: Arc<dyn Entropy>,
+    started: Instant,
+    /// Of all sessions in the cache.
+    held: Arc<Held>,
+    evictions: AtomicU64,
+}
+
+/// What sessions hold together.
+#[derive(Default)]
+struct Held {
+    partitions: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 struct Slot {
     id: i32,
     by_id: bool,
+    /// A follower's: it may take any consumer's place.
+    privileged: bool,
+    /// Milliseconds after the cache was made.
+    created: u64,
+    used: AtomicU64,
+    held: Arc<Held>,
+    partitions: AtomicUsize,
+    bytes: AtomicUsize,
     session: Mutex<Session>,
 }
 
+impl Slot {
+    /// Counts what the session holds now.
+    fn weigh(&self, session: &Session) {
+        let (partitions, bytes) = (session.line.len(), session.bytes);
+        let before = self.partitions.swap(partitions, Ordering::Relaxed);
+        self.held.partitions.fetch_add(partitions.wrapping_sub(before), Ordering::Relaxed);
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        self.held.bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Worth to the cache: what is worth less goes first.
+    fn worth(&self) -> (bool, usize) {
+        (self.privileged, self.partitions.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.held.partitions.fetch_sub(*self.partitions.get_mut(), Ordering::Relaxed);
+        self.held.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
 /// What the client asked for and was told last.
+#[derive(Default)]
 struct Session {
     /// Epoch of the next request.
     epoch: i32,
-    used: Instant,
+    /// Memory it takes, about.
+    bytes: usize,
     /// By place in line; a partition that was served goes to the end.
     line: BTreeMap<u64, Cached>,
     places: HashMap<(TopicRef, i32), u64>,
@@ -99,7 +156,22 @@ struct Cached {
 impl FetchSessions {
     /// At most `slots` sessions (`max.incremental.fetch.session.cache.slots`).
     pub fn new(slots: usize, entropy: Arc<dyn Entropy>) -> Self {
-        Self { cache: Mutex::default(), slots, entropy }
+        let (cache, held, evictions) = (Mutex::default(), Arc::default(), AtomicU64::new(0));
+        Self { cache, slots, entropy, started: Instant::now(), held, evictions }
+    }
+
+    /// Partitions in all sessions.
+    pub fn partitions(&self) -> usize {
+        self.held.partitions.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that had to make room for others.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How many sessions are open.
@@ -118,7 +190,8 @@ impl FetchSessions {
             if view.session_id != 0 {
                 self.cache.lock().remove(&view.session_id);
             }
-            let kind = if view.session_epoch == 0 { Kind::Create } else { Kind::Sessionless };
+            let privileged = view.replica_id >= 0;
+            let kind = if view.session_epoch == 0 { Kind::Create { privileged } } else { Kind::Sessionless };
             return Ok(Opened { wanted: all_of(view), kind });
         }
         let slot = self.cache.lock().get(&view.session_id).cloned().ok_or(SessionRefused::NotFound)?;
@@ -129,10 +202,12 @@ impl FetchSessions {
         if slot.by_id != by_id {
             return Err(SessionRefused::TopicNaming);
         }
-        session.used = Instant::now();
+        slot.used.store(self.now_ms(), Ordering::Relaxed);
         session.update(view);
+        slot.weigh(&session);
         let wanted = session.wanted();
-        if wanted.is_empty() || wanted.len() > PARTITIONS_MAX {
+        let grew_too_large = !view.topics.is_empty() && self.held.bytes.load(Ordering::Relaxed) > BYTES_MAX;
+        if wanted.is_empty() || wanted.len() > PARTITIONS_MAX || grew_too_large {
             drop(session);
             self.cache.lock().remove(&view.session_id);
             return match wanted.len() {
@@ -151,8 +226,8 @@ impl FetchSessions {
         assert_eq!(opened.wanted.len(), fetched.len(), "one result per partition");
         match opened.kind {
             Kind::Sessionless => (0, group(opened.wanted.into_iter().zip(fetched))),
-            Kind::Create => {
-                let id = self.create(&opened.wanted, &fetched, by_id);
+            Kind::Create { privileged } => {
+                let id = self.create(&opened.wanted, &fetched, by_id, privileged);
                 (id, group(opened.wanted.into_iter().zip(fetched)))
             }
             Kind::Incremental(slot) => {
@@ -165,20 +240,23 @@ impl FetchSessions {
     }
 
     /// Makes a session, or answers 0 when the cache is full of busy ones or there is nothing to remember.
-    fn create(&self, wanted: &[Wanted], fetched: &[Fetched], by_id: bool) -> i32 {
+    fn create(&self, wanted: &[Wanted], fetched: &[Fetched], by_id: bool, privileged: bool) -> i32 {
         if wanted.is_empty() || wanted.len() > PARTITIONS_MAX || self.slots == 0 {
             return 0;
         }
-        let now = Instant::now();
-        let mut session =
-            Session { epoch: 1, used: now, line: BTreeMap::new(), places: HashMap::new(), next_place: 0 };
+        let bytes: usize = wanted.iter().map(|wanted| weight(&wanted.topic)).sum();
+        let now = self.now_ms();
+        let mut cache = self.cache.lock();
+        while cache.len() >= self.slots || self.held.bytes.load(Ordering::Relaxed) + bytes > BYTES_MAX {
+            if !evict(&mut cache, (privileged, wanted.len()), now) {
+                return 0;
+            }
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut session = Session { epoch: 1, ..Session::default() };
         for (wanted, fetched) in wanted.iter().zip(fetched) {
             session.put(&wanted.topic, wanted.ask);
             session.note(wanted, fetched);
-        }
-        let mut cache = self.cache.lock();
-        if cache.len() >= self.slots && !evict_idle(&mut cache, now) {
-            return 0;
         }
         let id = loop {
             let id = self.draw_id();
@@ -186,7 +264,20 @@ impl FetchSessions {
                 break id;
             }
         };
-        cache.insert(id, Arc::new(Slot { id, by_id, session: Mutex::new(session) }));
+        let slot = Slot {
+            id,
+            by_id,
+            privileged,
+            created: now,
+            used: AtomicU64::new(now),
+            held: self.held.clone(),
+            partitions: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            session: Mutex::default(),
+        };
+        slot.weigh(&session);
+        *slot.session.lock() = session;
+        cache.insert(id, Arc::new(slot));
         id
     }
 
@@ -198,13 +289,28 @@ impl FetchSessions {
     }
 }
 
-/// Drops the session unused for longest, if that is long enough; a tie goes to the smaller id.
-fn evict_idle(cache: &mut HashMap<i32, Arc<Slot>>, now: Instant) -> bool {
-    let oldest = cache.values().map(|slot| (slot.session.lock().used, slot.id)).min();
-    match oldest {
-        Some((used, id)) if now.saturating_duration_since(used) >= EVICT_IDLE => cache.remove(&id).is_some(),
-        _ => false,
-    }
+/// Drops one session for a new one that is worth `worth`, by Kafka's rule: the one unused for longest if that is long
+/// enough; else the least worthy of those that are not new, if it is worth less. A tie goes to the smaller id.
+fn evict(cache: &mut HashMap<i32, Arc<Slot>>, worth: (bool, usize), now: u64) -> bool {
+    let patience = u64::try_from(EVICT_AFTER.as_millis()).unwrap_or(u64::MAX);
+    let old = |since: u64| now.saturating_sub(since) >= patience;
+    let idle = cache.values().map(|slot| (slot.used.load(Ordering::Relaxed), slot.id)).min();
+    let idle = idle.filter(|(used, _)| old(*used)).map(|(_, id)| id);
+    let least = || {
+        let settled = cache.values().filter(|slot| old(slot.created));
+        let least = settled.map(|slot| (slot.worth(), slot.id)).min();
+        least.filter(|(least, _)| *least < worth).map(|(_, id)| id)
+    };
+    idle.or_else(least).is_some_and(|id| cache.remove(&id).is_some())
+}
+
+/// Memory of one partition in a session, about.
+fn weight(topic: &TopicRef) -> usize {
+    let name = match topic {
+        TopicRef::Name(name) => name.len(),
+        TopicRef::Id(_) => 0,
+    };
+    PARTITION_BYTES + name
 }
 
 /// Each partition of a full fetch, in the request's order.
@@ -238,6 +344,7 @@ impl Session {
             for index in &topic.partitions {
                 if let Some(place) = self.places.remove(&(topic.topic.clone(), *index)) {
                     self.line.remove(&place);
+                    self.bytes = self.bytes.saturating_sub(weight(&topic.topic));
                 }
             }
         }
@@ -257,6 +364,7 @@ impl Session {
         };
         let place = self.next_place;
         self.next_place += 1;
+        self.bytes += weight(&topic);
         self.places.insert((topic.clone(), ask.index), place);
         self.line.insert(place, Cached { topic, ask, high_watermark: -1, log_start: -1 });
     }
@@ -298,163 +406,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use firnline_tiering::entropy::OsEntropy;
-
-    use crate::wire::fetch::{FetchTopic, ForgottenTopic};
-    use crate::wire::response::Piece;
-
-    fn sessions(slots: usize) -> FetchSessions {
-        FetchSessions::new(slots, Arc::new(OsEntropy))
-    }
-
-    fn name(topic: &str) -> TopicRef {
-        TopicRef::Name(StrBytes::from_string(topic.to_owned()))
-    }
-
-    fn ask(index: i32, offset: i64) -> FetchPartition {
-        FetchPartition {
-            index,
-            current_leader_epoch: -1,
-            fetch_offset: offset,
-            last_fetched_epoch: -1,
-            log_start_offset: -1,
-            max_bytes: 1 << 20,
-        }
-    }
-
-    fn view(id: i32, epoch: i32, parts: &[(i32, i64)], forgotten: &[i32]) -> FetchView {
-        let topics = match parts {
-            [] => vec![],
-            _ => vec![FetchTopic {
-                topic: name("t"),
-                partitions: parts.iter().map(|(index, offset)| ask(*index, *offset)).collect(),
-            }],
-        };
-        let forgotten = match forgotten {
-            [] => vec![],
-            _ => vec![ForgottenTopic { topic: name("t"), partitions: forgotten.to_vec() }],
-        };
-        FetchView {
-            replica_id: -1,
-            replica_epoch: -1,
-            max_wait_ms: 0,
-            min_bytes: 1,
-            max_bytes: 1 << 20,
-            read_committed: false,
-            session_id: id,
-            session_epoch: epoch,
-            topics,
-            forgotten,
-            rack_id: StrBytes::from_string(String::new()),
-            cluster_id: None,
-        }
-    }
-
-    fn found(index: i32, high_watermark: i64, bytes: usize) -> Fetched {
-        let records = match bytes {
-            0 => vec![],
-            _ => vec![Piece::Bytes(Bytes::from(vec![0; bytes]))],
-        };
-        Fetched { high_watermark, log_start_offset: 0, records, ..Fetched::empty(index, 0) }
-    }
-
-    fn answered(topics: &[FetchedTopic]) -> Vec<i32> {
-        topics.iter().flat_map(|topic| topic.partitions.iter().map(|part| part.index)).collect()
-    }
-
-    fn start(sessions: &FetchSessions, parts: &[(i32, i64)]) -> i32 {
-        let opened = sessions.open(&view(0, 0, parts, &[]), false).unwrap();
-        let fetched = parts.iter().map(|(index, _)| found(*index, 0, 0)).collect();
-        let (id, topics) = sessions.close(opened, fetched, false);
-        assert_eq!(answered(&topics), parts.iter().map(|part| part.0).collect::<Vec<_>>());
-        id
-    }
-
-    #[test]
-    fn an_idle_session_answers_nothing_the_second_time() {
-        let sessions = sessions(10);
-        let id = start(&sessions, &[(0, 0), (1, 0)]);
-        assert!(id > 0);
-        let opened = sessions.open(&view(id, 1, &[], &[]), false).unwrap();
-        assert_eq!(opened.wanted.len(), 2);
-        let (again, topics) = sessions.close(opened, vec![found(0, 0, 0), found(1, 0, 0)], false);
-        assert_eq!((again, topics.len()), (id, 0));
-    }
-
-    #[test]
-    fn only_what_changed_is_answered_and_the_served_go_last() {
-        let sessions = sessions(10);
-        let id = start(&sessions, &[(0, 0), (1, 0), (2, 0)]);
-        let opened = sessions.open(&view(id, 1, &[], &[]), false).unwrap();
-        let (_, topics) = sessions.close(opened, vec![found(0, 5, 9), found(1, 0, 0), found(2, 3, 0)], false);
-        assert_eq!(answered(&topics), [0, 2]);
-        let opened = sessions.open(&view(id, 2, &[(0, 5)], &[]), false).unwrap();
-        let line: Vec<_> = opened.wanted.iter().map(|w| (w.ask.index, w.ask.fetch_offset)).collect();
-        assert_eq!(line, [(1, 0), (2, 0), (0, 5)]);
-    }
-
-    #[test]
-    fn an_error_is_told_and_so_is_its_end() {
-        let sessions = sessions(10);
-        let id = start(&sessions, &[(0, 0)]);
-        for (epoch, fetched, told) in [
-            (1, Fetched { error: 56, ..found(0, 0, 0) }, true),
-            (2, found(0, 0, 0), true),
-            (3, found(0, 0, 0), false),
-        ] {
-            let opened = sessions.open(&view(id, epoch, &[], &[]), false).unwrap();
-            let (_, topics) = sessions.close(opened, vec![fetched], false);
-            assert_eq!(!topics.is_empty(), told, "epoch {epoch}");
-        }
-    }
-
-    #[test]
-    fn wrong_epochs_ids_and_names_are_refused_and_change_nothing() {
-        let sessions = sessions(10);
-        let id = start(&sessions, &[(0, 0)]);
-        let refused = |view: FetchView, by_id| sessions.open(&view, by_id).err();
-        assert_eq!(refused(view(id + 1, 1, &[], &[]), false), Some(SessionRefused::NotFound));
-        assert_eq!(
-            refused(view(id, 2, &[], &[]), false),
-            Some(SessionRefused::Epoch { got: 2, expected: 1 })
-        );
-        assert_eq!(refused(view(id, 1, &[], &[]), true), Some(SessionRefused::TopicNaming));
-        assert!(sessions.open(&view(id, 1, &[], &[]), false).is_ok());
-    }
-
-    #[test]
-    fn forgetting_the_last_partition_ends_the_session() {
-        let sessions = sessions(10);
-        let id = start(&sessions, &[(0, 0), (1, 0)]);
-        let opened = sessions.open(&view(id, 1, &[], &[1]), false).unwrap();
-        assert_eq!(opened.wanted.len(), 1);
-        sessions.close(opened, vec![found(0, 0, 0)], false);
-        assert!(sessions.open(&view(id, 2, &[], &[0]), false).unwrap().wanted.is_empty());
-        assert!(sessions.is_empty());
-    }
-
-    #[test]
-    fn closing_and_starting_over_replace_a_session() {
-        let sessions = sessions(10);
-        let id = start(&sessions, &[(0, 0)]);
-        let opened = sessions.open(&view(id, 0, &[(0, 0)], &[]), false).unwrap();
-        let (next, _) = sessions.close(opened, vec![found(0, 0, 0)], false);
-        assert!(next != id && sessions.len() == 1);
-        sessions.open(&view(next, -1, &[], &[]), false).unwrap();
-        assert!(sessions.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_cache_serves_without_sessions_until_one_is_idle() {
-        let sessions = sessions(1);
-        let first = start(&sessions, &[(0, 0)]);
-        assert_eq!(start(&sessions, &[(0, 0)]), 0);
-        tokio::time::advance(EVICT_IDLE).await;
-        let second = start(&sessions, &[(0, 0)]);
-        assert!(second > 0 && second != first);
-        assert_eq!(sessions.len(), 1);
-    }
-}
+mod tests;
