@@ -154,6 +154,9 @@ pub trait File: Send + Sync + Debug {
         Ok(bytes.into())
     }
 
+    /// Its name is about to go, perhaps to another file: one that is open only at times is not opened by it again.
+    fn retire(&self) {}
+
     /// The open file behind one that is open only at times: it stays readable when its name goes. `None`: this is it.
     fn pinned(&self) -> Option<io::Result<Arc<dyn File>>> {
         None

@@ -1,7 +1,8 @@
 //! A segment's file that is open only while somebody needs it: [`Handles`] closes it when it was idle, and the next
 //! use opens it again by its name. It is not for who needs the file after its name may have gone: that is pinned.
-//! Invariant: a descriptor is closed only when everything written through it is durable, so that no error of
-//! write-back goes with it; an fsync that failed is final.
+//! Invariants: a descriptor is closed only when everything written through it is durable, so that no error of
+//! write-back goes with it; an fsync that failed is final; a retired file is never opened by a name that may be
+//! another's.
 
 use crate::hot::file::{File, Files, OpenMode};
 use crate::hot::handles::{Handles, Parkable};
@@ -36,6 +37,7 @@ fn parked(
         path,
         open: ArcSwapOption::empty(),
         used: AtomicBool::new(true),
+        retired: AtomicBool::new(false),
         // Who wrote it before is not known.
         dirty: AtomicBool::new(true),
         failed: OnceLock::new(),
@@ -57,6 +59,7 @@ struct Parked {
     path: PathBuf,
     open: ArcSwapOption<Open>,
     used: AtomicBool,
+    retired: AtomicBool,
     /// Written since the last fsync: a descriptor that is closed takes the error of its write-back with it.
     dirty: AtomicBool,
     /// An fsync of ours that failed; it is final.
@@ -72,6 +75,10 @@ impl Parked {
             return Ok(open.0.clone());
         }
         let file = self.files.open(&self.path, OpenMode::Existing)?;
+        // After the open: who gives the name to another file retires this one first.
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.keep(file.clone());
         Ok(file)
     }
@@ -175,6 +182,10 @@ impl File for Parked {
         self.file()?.read_uncached(at, len)
     }
 
+    fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
     fn pinned(&self) -> Option<io::Result<Arc<dyn File>>> {
         Some(self.file())
     }
@@ -217,6 +228,22 @@ mod tests {
         }
         drop(files);
         assert_eq!(handles.open(), 0);
+    }
+
+    #[test]
+    fn a_retired_file_is_not_mistaken_for_its_successor() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handles = handles();
+        let files = files(handles, dir.path(), 2);
+        files[0].retire();
+        OsFiles.rename(&dir.path().join("1.log"), &dir.path().join("0.log")).expect("takes the name");
+        let mut byte = [9; 1];
+        files[0].read_exact_at(&mut byte, 0).expect("is open");
+        assert_eq!(byte, [0], "the old file while it is open");
+        handles.set_limit(1);
+        let more = tempfile::tempdir().expect("a directory");
+        let _more = self::files(handles, more.path(), 2);
+        assert_eq!(files[0].read_exact_at(&mut byte, 0).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

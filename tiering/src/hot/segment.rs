@@ -197,6 +197,13 @@ impl Segment {
         &self.file
     }
 
+    /// Its files lose their names, perhaps to others: none that is closed is opened again.
+    pub fn retire(&self) {
+        self.file.retire();
+        let indexes = [self.offset_file.get(), self.time_file.get()];
+        indexes.into_iter().flatten().for_each(|index| index.file.retire());
+    }
+
     /// The log data, open now: it stays readable when the segment's name goes.
     pub fn pinned(&self) -> io::Result<Arc<dyn File>> {
         self.file.pinned().unwrap_or_else(|| Ok(self.file.clone()))

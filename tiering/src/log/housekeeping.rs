@@ -89,6 +89,8 @@ impl Log {
         let _chores = self.chores.lock();
         self.closed.store(true, Ordering::Release);
         drop(self.writer.lock());
+        // The directory may come back under the same name, with another log in it.
+        self.segments.load().all().iter().for_each(|segment| segment.retire());
     }
 
     /// Makes the sealed segments durable, oldest first.
@@ -168,6 +170,7 @@ impl Log {
     pub(super) fn discard(&self, chores: &mut Chores, segments: &[Arc<Segment>]) -> io::Result<()> {
         let due_ms = self.clock.now_ms().saturating_add(self.config.load().file_delete_delay_ms);
         for segment in segments {
+            segment.retire();
             let mut paths = Vec::new();
             for kind in [Kind::Log, Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex] {
                 let path = segment.path(kind);
