@@ -74,6 +74,8 @@ pub struct Connection<S> {
     counters: Arc<Counters>,
     /// Answers in request order.
     answers: VecDeque<Pending>,
+    /// What is being sent; empty between turns.
+    pieces: Vec<Piece>,
     /// What must finish before the next request starts.
     gate: Option<LocalBoxFuture<'static, Answer>>,
     /// A request that was read and may not start yet.
@@ -122,6 +124,7 @@ impl<S: Service> Connection<S> {
             sender: Sender::new(lane, counters.clone()),
             counters,
             answers: VecDeque::new(),
+            pieces: Vec::new(),
             gate: None,
             held: None,
             ending: None,
@@ -209,16 +212,17 @@ impl<S: Service> Connection<S> {
 
     /// Writes the answers at the head of the queue that are complete, all in one go.
     async fn flush(&mut self) -> io::Result<()> {
-        let mut pieces: Vec<Piece> = Vec::new();
         while let Some(Pending::Ready(_)) = self.answers.front() {
             if let Some(Pending::Ready(response)) = self.answers.pop_front() {
-                pieces.extend(response.into_pieces());
+                self.pieces.extend(response.into_pieces());
             }
         }
-        if pieces.is_empty() {
+        if self.pieces.is_empty() {
             return Ok(());
         }
-        self.sender.send(&mut self.stream, &pieces).await
+        let sent = self.sender.send(&mut self.stream, &self.pieces).await;
+        self.pieces.clear();
+        sent
     }
 
     /// Has this core woken once for the rest of a large frame, and not for each packet of it. Costs nothing while
@@ -251,6 +255,7 @@ impl<S: Service> Connection<S> {
             Event::Knock(Knock::Quiet) => {
                 self.frames.release();
                 self.sender.release();
+                self.pieces = Vec::new();
                 self.awaiting.trickles = true;
             }
             // Bytes below the mark were not seen: they show now, or the next knock is the last.
@@ -336,7 +341,6 @@ mod tests {
     use std::rc::Rc;
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio::io::{AsyncWriteExt, DuplexStream};
     use tokio::sync::oneshot;
     use tokio::task::LocalSet;
@@ -344,6 +348,7 @@ mod tests {
     use crate::server::pulse::Pulses;
     use crate::transport::dial::dial;
     use crate::transport::net::{ListenOptions, Net, OsNet};
+    use crate::wire::header::Header;
 
     /// Answers by a script: what each correlation id gets.
     #[derive(Clone, Default)]
@@ -367,7 +372,8 @@ mod tests {
     }
 
     fn response(id: i32) -> Response {
-        Response::with_header(id, false, vec![Piece::Bytes(Bytes::new())]).unwrap()
+        let header = Header { api_key: ApiKey::ApiVersions, version: 0, correlation_id: id, client_id: None };
+        Response::finish(Response::begin(&header, 0).out, Vec::new()).unwrap()
     }
 
     fn later(released: oneshot::Receiver<Answer>) -> LocalBoxFuture<'static, Answer> {

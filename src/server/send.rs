@@ -18,8 +18,7 @@ use crate::wire::response::Piece;
 /// Residency is probed for slices of this size: the largest stretch a core sends in one go.
 const SLICE: u64 = 1 << 20;
 
-/// A file piece up to this size is copied into the same write as the header before it: cheaper than a system call of
-/// its own.
+/// A piece up to this size is copied into the same write as its neighbours: cheaper than a system call of its own.
 const COPY_MAX: u64 = 32 << 10;
 
 /// Bytes gathered before they are written; also what the buffer is allowed to keep between turns.
@@ -51,13 +50,11 @@ impl Sender {
 
     /// Sends `pieces` in order.
     pub async fn send(&mut self, stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {
-        if pieces.iter().all(|piece| matches!(piece, Piece::Bytes(_))) {
-            return send_bytes(stream, pieces).await;
-        }
         self.gathered.clear();
         for piece in pieces {
             match piece {
-                Piece::Bytes(bytes) if self.gathered.len() + bytes.len() <= GATHER_MAX => {
+                // One alone is written from where it lies.
+                Piece::Bytes(bytes) if pieces.len() > 1 && self.is_gathered(bytes.len()) => {
                     self.gathered.extend_from_slice(bytes);
                 }
                 Piece::Bytes(bytes) => self.write_with(stream, bytes).await?,
@@ -67,6 +64,11 @@ impl Sender {
             }
         }
         self.write_with(stream, &[]).await
+    }
+
+    /// Whether so many bytes are cheaper copied behind what is gathered than given to the kernel apart.
+    fn is_gathered(&self, len: usize) -> bool {
+        len as u64 <= COPY_MAX && self.gathered.len() + len <= GATHER_MAX
     }
 
     async fn send_file(
@@ -169,7 +171,7 @@ impl Sender {
     /// Writes what is gathered and then `bytes`, in one go.
     async fn write_with(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
         if !self.gathered.is_empty() || !bytes.is_empty() {
-            write_all_vectored(stream, &mut vec![&self.gathered, bytes]).await?;
+            write_all_vectored(stream, &mut [&self.gathered, bytes]).await?;
         }
         self.gathered.clear();
         Ok(())
@@ -190,16 +192,4 @@ async fn write_while_it_goes(stream: &mut Stream, bytes: &[u8]) -> io::Result<u6
         tokio::task::yield_now().await;
     }
     Ok(sent as u64)
-}
-
-async fn send_bytes(stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {
-    let mut slices: Vec<&[u8]> = pieces
-        .iter()
-        .filter_map(|piece| match piece {
-            Piece::Bytes(bytes) => Some(&bytes[..]),
-            Piece::File { .. } => None,
-        })
-        .collect();
-    write_all_vectored(stream, &mut slices).await?;
-    Ok(())
 }

@@ -5,7 +5,7 @@
 //! size i32, 1..=cap | size bytes        and again
 //! ```
 use bytes::buf::Limit;
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 /// Room made ahead of a client that has shown nothing yet.
 const AHEAD_BYTES: usize = 64 * 1024;
@@ -117,7 +117,8 @@ impl FrameReader {
         }
         let mut frame = self.buffer.split_to(SIZE_BYTES + length);
         self.proven = length;
-        Ok(Some(frame.split_off(SIZE_BYTES)))
+        frame.advance(SIZE_BYTES);
+        Ok(Some(frame))
     }
 
     fn checked(&self, size: i32) -> Result<usize, FrameError> {

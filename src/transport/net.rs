@@ -236,7 +236,7 @@ impl Listener for OsListener {
 }
 
 /// Writes all of `slices` with as few system calls as the socket allows: one when its buffer has room.
-pub async fn write_all_vectored(stream: &mut Stream, slices: &mut Vec<&[u8]>) -> io::Result<usize> {
+pub async fn write_all_vectored(stream: &mut Stream, slices: &mut [&[u8]]) -> io::Result<usize> {
     let total = slices.iter().map(|slice| slice.len()).sum();
     let mut left: usize = total;
     let mut first = 0;

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::wire::header::Header;
     use crate::wire::message::Decodable;
-    use crate::wire::response::{Piece, encode_in};
+    use crate::wire::response::encode_in;
 
     const FEATURES: &[Feature] = &[
         Feature { name: "metadata.version", min: 7, max: 30, finalized: 30 },
@@ -91,8 +91,7 @@ mod tests {
         for version in 0..=4 {
             let header = Header { api_key: ApiKey::ApiVersions, version, correlation_id: 9, client_id: None };
             let response = encode_in(&header, version, &answer(version, 0, FEATURES, 5)).expect("encodes");
-            let [Piece::Bytes(bytes)] = response.pieces() else { panic!("{response:?}") };
-            let mut body = bytes.slice(8..);
+            let mut body = response.flattened().slice(8..);
             let decoded = ApiVersionsResponse::decode(&mut body, version).expect("decodes");
             assert!(body.is_empty(), "{} bytes left: a tag section in the header?", body.len());
             assert_eq!(decoded.api_keys.len(), TABLE.len());

@@ -102,8 +102,8 @@ impl Fetched {
 pub fn encode(header: &Header, answer: FetchAnswer) -> Result<Response, EncodeError> {
     let version = header.version;
     let partitions: usize = answer.topics.iter().map(|topic| topic.partitions.len()).sum();
-    let mut body =
-        Body { version, writer: Writer::new(header.flexible(), 64 + 80 * partitions), pieces: Vec::new() };
+    let writer = Response::begin(header, 64 + 80 * partitions);
+    let mut body = Body { version, writer, head: None, rest: Vec::new() };
     body.writer.i32(answer.throttle_ms);
     if version >= 7 {
         body.writer.i16(answer.error);
@@ -118,13 +118,15 @@ pub fn encode(header: &Header, answer: FetchAnswer) -> Result<Response, EncodeEr
         _ => body.writer.no_tags(),
     }
     body.cut();
-    Response::framed(header, body.pieces)
+    Response::finish(body.head.unwrap_or_default(), body.rest)
 }
 
 struct Body {
     version: i16,
     writer: Writer,
-    pieces: Vec<Piece>,
+    /// What goes out before the first records, once it is whole. Its first bytes take the size.
+    head: Option<BytesMut>,
+    rest: Vec<Piece>,
 }
 
 impl Body {
@@ -163,7 +165,7 @@ impl Body {
         writer.bytes_length(length as usize);
         if bytes > 0 {
             self.cut();
-            self.pieces.extend(partition.records);
+            self.rest.extend(partition.records);
         }
         let mut tags: Vec<(u32, BytesMut)> = Vec::new();
         if self.version >= 12 {
@@ -176,9 +178,11 @@ impl Body {
 
     /// Ends the piece of plain bytes that is being written.
     fn cut(&mut self) {
-        let bytes = self.writer.out.split().freeze();
-        if !bytes.is_empty() {
-            self.pieces.push(Piece::Bytes(bytes));
+        let bytes = self.writer.out.split();
+        match self.head {
+            None => self.head = Some(bytes),
+            Some(_) if bytes.is_empty() => {}
+            Some(_) => self.rest.push(Piece::Bytes(bytes.freeze())),
         }
     }
 }
@@ -264,7 +268,7 @@ mod tests {
     fn records_leave_as_the_pieces_they_came_as() {
         let header = Header { api_key: ApiKey::Fetch, version: 16, correlation_id: 9, client_id: None };
         let response = encode(&header, answer(16)).expect("encodes");
-        let whole: Vec<_> = response.pieces().iter().filter(|piece| piece.len() == 3).collect();
+        let whole: Vec<_> = response.pieces().into_iter().filter(|piece| piece.len() == 3).collect();
         assert_eq!(whole.len(), 2, "{response:?}");
     }
 

@@ -21,7 +21,6 @@ pub struct ProduceView {
     timeout_ms: i32,
     transactional_id: Option<String>,
     outline: ProduceOutline,
-    records: Vec<Option<Range<usize>>>,
     body: BytesMut,
 }
 
@@ -31,7 +30,14 @@ pub struct ProduceView {
 pub struct ProduceOutline {
     names: String,
     topics: Vec<OutlinedTopic>,
-    indexes: Vec<i32>,
+    slots: Vec<Slot>,
+}
+
+/// A partition's index, and where its records lie in the frame as long as that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    index: i32,
+    records: Option<Range<usize>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,16 +75,15 @@ impl ProduceView {
             Some(id) => Some(utf8(&body, id, "transactional_id")?.to_owned()),
         };
         let (acks, timeout_ms) = (at.i16()?, at.i32()?);
-        let mut parts = Parts::default();
+        let mut outline = ProduceOutline::default();
         let topics = required(&mut at, compact, if compact { 3 } else { 6 })?;
         for _ in 0..topics {
-            parts.topic(&body, &mut at, compact)?;
+            outline.read_topic(&body, &mut at, compact)?;
         }
         if compact {
             at.skip_tagged_fields()?;
         }
-        let Parts { outline, records } = parts;
-        Ok(ProduceView { acks, timeout_ms, transactional_id, outline, records, body })
+        Ok(ProduceView { acks, timeout_ms, transactional_id, outline, body })
     }
 
     /// How many replicas must have the records before the answer: 0, 1 or -1 for all in sync; others are an error
@@ -99,7 +104,7 @@ impl ProduceView {
 
     /// Number of partitions, over all topics. Slots `0..slots()` are in the request's order.
     pub fn slots(&self) -> usize {
-        self.records.len()
+        self.outline.slots()
     }
 
     /// The partition in a slot, its records writable in place.
@@ -108,13 +113,13 @@ impl ProduceView {
     /// When `slot >= slots()`: a fault of the caller.
     pub fn part(&mut self, slot: usize) -> ProducePart<'_> {
         let (topic, index) = self.outline.slot(slot);
-        let records = self.records[slot].clone().map(|range| &mut self.body[range]);
+        let records = self.outline.slots[slot].records.clone().map(|range| &mut self.body[range]);
         ProducePart { topic, index, records }
     }
 
     /// Bytes of records over all partitions, for quotas and counters.
     pub fn record_bytes(&self) -> u64 {
-        self.records.iter().flatten().map(|range| range.len() as u64).sum()
+        self.outline.slots.iter().flat_map(|slot| &slot.records).map(|range| range.len() as u64).sum()
     }
 
     /// What the response repeats.
@@ -136,49 +141,42 @@ impl ProduceOutline {
 
     /// Partition index of a slot.
     pub fn index(&self, slot: usize) -> i32 {
-        self.indexes[slot]
+        self.slots[slot].index
     }
 
     /// Number of slots.
     pub fn slots(&self) -> usize {
-        self.indexes.len()
+        self.slots.len()
     }
 
     /// Topic and partition index of a slot.
     pub fn slot(&self, slot: usize) -> (&str, i32) {
         let after = self.topics.partition_point(|topic| topic.slots.end <= slot);
-        (&self.names[self.topics[after].name.clone()], self.indexes[slot])
+        (&self.names[self.topics[after].name.clone()], self.slots[slot].index)
     }
-}
 
-#[derive(Default)]
-struct Parts {
-    outline: ProduceOutline,
-    records: Vec<Option<Range<usize>>>,
-}
-
-impl Parts {
-    fn topic(&mut self, body: &[u8], at: &mut Cursor<'_>, compact: bool) -> Result<(), WireError> {
+    fn read_topic(&mut self, body: &[u8], at: &mut Cursor<'_>, compact: bool) -> Result<(), WireError> {
         let start = at.position();
         let name = if compact { at.compact_range()? } else { at.nullable_string_range()? };
         let name = name.ok_or(WireError::NegativeLength { at: start, length: -1 })?;
-        let from = self.outline.names.len();
-        self.outline.names.push_str(utf8(body, name, "topic name")?);
-        let first = self.records.len();
+        let from = self.names.len();
+        self.names.push_str(utf8(body, name, "topic name")?);
+        let first = self.slots.len();
         for _ in 0..required(at, compact, if compact { 6 } else { 8 })? {
-            self.partition(at, compact)?;
+            self.read_partition(at, compact)?;
         }
         if compact {
             at.skip_tagged_fields()?;
         }
-        let (name, slots) = (from..self.outline.names.len(), first..self.records.len());
-        self.outline.topics.push(OutlinedTopic { name, slots });
+        let (name, slots) = (from..self.names.len(), first..self.slots.len());
+        self.topics.push(OutlinedTopic { name, slots });
         self.bound()
     }
 
-    fn partition(&mut self, at: &mut Cursor<'_>, compact: bool) -> Result<(), WireError> {
-        self.outline.indexes.push(at.i32()?);
-        self.records.push(if compact { at.compact_range()? } else { at.nullable_bytes_range()? });
+    fn read_partition(&mut self, at: &mut Cursor<'_>, compact: bool) -> Result<(), WireError> {
+        let index = at.i32()?;
+        let records = if compact { at.compact_range()? } else { at.nullable_bytes_range()? };
+        self.slots.push(Slot { index, records });
         if compact {
             at.skip_tagged_fields()?;
         }
@@ -186,7 +184,7 @@ impl Parts {
     }
 
     fn bound(&self) -> Result<(), WireError> {
-        if self.records.len() + self.outline.topics.len() > MAX_ELEMENTS {
+        if self.slots.len() + self.topics.len() > MAX_ELEMENTS {
             return Err(WireError::TooManyElements { limit: MAX_ELEMENTS });
         }
         Ok(())

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use crate::wire::header::Header;
 use crate::wire::produce::ProduceOutline;
-use crate::wire::response::{EncodeError, Piece, Response};
+use crate::wire::response::{EncodeError, Response};
 use crate::wire::writer::Writer;
 
 /// What became of one partition's batch.
@@ -94,7 +94,8 @@ pub fn encode(
 ) -> Result<Response, EncodeError> {
     assert_eq!(parts.len(), outline.slots(), "one result per partition of the request");
     let version = header.version;
-    let mut body = Writer::new(header.flexible(), 64 + 64 * parts.len());
+    let names: usize = outline.topics().map(|(name, _)| name.len()).sum();
+    let mut body = Response::begin(header, 64 + names + 64 * parts.len());
     body.count(outline.topics().len());
     for (name, slots) in outline.topics() {
         body.string(name);
@@ -112,7 +113,7 @@ pub fn encode(
         _ if version < 10 => body.no_tags(),
         _ => body.tags(&[(0, node_endpoints(endpoints))]),
     }
-    Response::framed(header, vec![Piece::Bytes(body.out.freeze())])
+    Response::finish(body.out, Vec::new())
 }
 
 fn part(body: &mut Writer, version: i16, index: i32, part: &Produced) {

@@ -8,11 +8,14 @@ use firnline_tiering::hot::file::File;
 
 use crate::wire::header::Header;
 use crate::wire::message::{Encodable, HeaderVersion};
+use crate::wire::writer::Writer;
 
 /// A whole response, size and header included, ready to be written in order.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
-    pieces: Vec<Piece>,
+    /// Size, header, and the body up to the first piece that lies elsewhere.
+    head: Bytes,
+    rest: Vec<Piece>,
 }
 
 /// A part of a response.
@@ -68,49 +71,40 @@ pub enum EncodeError {
 
 impl Response {
     /// The pieces, in the order they go out.
-    pub fn pieces(&self) -> &[Piece] {
-        &self.pieces
-    }
-
-    /// Takes the pieces.
-    pub fn into_pieces(self) -> Vec<Piece> {
-        self.pieces
+    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        std::iter::once(Piece::Bytes(self.head)).chain(self.rest)
     }
 
     /// Bytes on the wire, size included.
     pub fn len(&self) -> u64 {
-        self.pieces.iter().map(Piece::len).sum()
+        self.head.len() as u64 + self.rest.iter().map(Piece::len).sum::<u64>()
     }
 
     /// Whether it holds nothing; no encoded response is empty.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.head.is_empty()
     }
 
-    /// Puts size and response header in front of a body's pieces.
+    /// Starts a response with the header of `header`'s version (of any API but ApiVersions, whose header never changes);
+    /// the body follows in the same buffer, for which `capacity` bytes are made ready. [`Response::finish`] ends it.
+    pub fn begin(header: &Header, capacity: usize) -> Writer {
+        let mut head = Writer::new(header.flexible(), HEAD_BYTES + capacity);
+        head.i32(0);
+        head.i32(header.correlation_id);
+        head.no_tags();
+        head
+    }
+
+    /// Ends a response: `head` is what was written since [`Response::begin`] up to the first of `rest`.
     ///
     /// # Errors
     /// [`EncodeError::TooLarge`] above what an `i32` can say.
-    pub fn framed(header: &Header, body: Vec<Piece>) -> Result<Response, EncodeError> {
-        Self::with_header(header.correlation_id, header.flexible(), body)
-    }
-
-    /// Puts size and response header v1 (`tagged`) or v0 in front of a body's pieces.
-    ///
-    /// # Errors
-    /// [`EncodeError::TooLarge`] above what an `i32` can say.
-    pub fn with_header(correlation_id: i32, tagged: bool, body: Vec<Piece>) -> Result<Response, EncodeError> {
-        let size: u64 = body.iter().map(Piece::len).sum::<u64>() + 4 + u64::from(tagged);
-        let mut head = BytesMut::with_capacity(9);
-        head.put_i32(i32::try_from(size).map_err(|_| EncodeError::TooLarge(size))?);
-        head.put_i32(correlation_id);
-        if tagged {
-            head.put_u8(0);
-        }
-        let mut pieces = Vec::with_capacity(body.len() + 1);
-        pieces.push(Piece::Bytes(head.freeze()));
-        pieces.extend(body.into_iter().filter(|piece| !piece.is_empty()));
-        Ok(Response { pieces })
+    pub fn finish(mut head: BytesMut, rest: Vec<Piece>) -> Result<Response, EncodeError> {
+        debug_assert!(head.len() >= 8, "a head of {} bytes", head.len());
+        let size = head.len() as u64 - 4 + rest.iter().map(Piece::len).sum::<u64>();
+        let told = i32::try_from(size).map_err(|_| EncodeError::TooLarge(size))?;
+        head[..4].copy_from_slice(&told.to_be_bytes());
+        Ok(Response { head: head.freeze(), rest })
     }
 }
 
@@ -145,19 +139,21 @@ pub fn encode_in<M: Encodable + HeaderVersion>(
         version,
         reason: error.to_string(),
     })?;
-    let size = out.len() - 4;
-    let size = i32::try_from(size).map_err(|_| EncodeError::TooLarge(size as u64))?;
-    out[..4].copy_from_slice(&size.to_be_bytes());
-    Ok(Response { pieces: vec![Piece::Bytes(out.freeze())] })
+    Response::finish(out, Vec::new())
 }
 
 #[cfg(test)]
 impl Response {
+    /// All pieces, for tests that look at where they lie.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        self.clone().into_pieces().collect()
+    }
+
     /// All pieces in one, for tests that read a response back.
     pub(crate) fn flattened(&self) -> Bytes {
         let mut out = BytesMut::new();
-        for piece in &self.pieces {
-            let Piece::Bytes(bytes) = piece else { panic!("{piece:?} lies in a file") };
+        for piece in self.pieces() {
+            let Piece::Bytes(bytes) = &piece else { panic!("{piece:?} lies in a file") };
             out.extend_from_slice(bytes);
         }
         out.freeze()

@@ -21,18 +21,20 @@ use crate::wire::produce_answer::{LeaderHint, Produced, RecordError, encode};
 
 /// Handles one Produce request.
 pub fn handle(ctx: &Context, header: &Header, view: ProduceView) -> Answer {
-    let mut producing = Producing::new(ctx.clone(), header.clone(), view);
-    if producing.append_all() {
-        return match producing.unflushed.is_empty() {
-            true => producing.answer(),
-            false => Answer::Later(Box::pin(producing.flush())),
-        };
+    let mut producing = Producing::new(ctx, header, view);
+    if producing.append_all(ctx) {
+        if producing.unflushed.is_empty() {
+            return producing.answer(ctx, header);
+        }
+        let (ctx, header) = (ctx.clone(), header.clone());
+        return Answer::Later(Box::pin(async move { producing.flush(&ctx, &header).await }));
     }
+    let (ctx, header) = (ctx.clone(), header.clone());
     Answer::First(Box::pin(async move {
         loop {
             tokio::task::yield_now().await;
-            if producing.append_all() {
-                return producing.flush().await;
+            if producing.append_all(&ctx) {
+                return producing.flush(&ctx, &header).await;
             }
         }
     }))
@@ -40,8 +42,6 @@ pub fn handle(ctx: &Context, header: &Header, view: ProduceView) -> Answer {
 
 /// A request on its way through its partitions.
 struct Producing {
-    ctx: Context,
-    header: Header,
     view: ProduceView,
     /// The topic looked up last: most requests name one.
     topic: Option<Arc<HostedTopic>>,
@@ -53,7 +53,7 @@ struct Producing {
 }
 
 impl Producing {
-    fn new(ctx: Context, header: Header, view: ProduceView) -> Self {
+    fn new(ctx: &Context, header: &Header, view: ProduceView) -> Self {
         let how = LeaderAppend {
             origin: Origin::Client,
             now_ms: ctx.shared.clock.now_ms(),
@@ -62,14 +62,14 @@ impl Producing {
         };
         let refused = refuse_whole(&view);
         let done = Vec::with_capacity(view.slots());
-        Self { ctx, header, view, topic: None, how, refused, done, unflushed: Vec::new() }
+        Self { view, topic: None, how, refused, done, unflushed: Vec::new() }
     }
 
     /// Appends until every slot is done, or until a lock is taken; answers whether all are done.
-    fn append_all(&mut self) -> bool {
+    fn append_all(&mut self, ctx: &Context) -> bool {
         while self.done.len() < self.view.slots() {
-            let Some(produced) = self.append_next() else {
-                self.ctx.shared.counters.append_retries.add(1);
+            let Some(produced) = self.append_next(ctx) else {
+                ctx.shared.counters.append_retries.add(1);
                 return false;
             };
             self.done.push(produced);
@@ -78,17 +78,17 @@ impl Producing {
     }
 
     /// `None` when the log's lock is taken.
-    fn append_next(&mut self) -> Option<Produced> {
+    fn append_next(&mut self, ctx: &Context) -> Option<Produced> {
         if let Some((code, why)) = self.refused {
             return Some(failed(code, why.to_owned()));
         }
         let part = self.view.part(self.done.len());
         if self.topic.as_ref().is_none_or(|topic| *topic.name != *part.topic) {
-            self.topic = self.ctx.shared.hosted.topic(part.topic);
+            self.topic = ctx.shared.hosted.topic(part.topic);
         }
         let partition = self.topic.as_ref().and_then(|topic| topic.partition(part.index));
         let Some(partition) = partition else {
-            return Some(not_here(&self.ctx, part.topic, part.index));
+            return Some(not_here(ctx, part.topic, part.index));
         };
         let Some(records) = part.records else {
             return Some(failed(ErrorCode::InvalidRecord, "no record batch".to_owned()));
@@ -100,9 +100,9 @@ impl Producing {
         let bytes = records.len() as u64;
         match partition.append(records, &self.how) {
             Ok(done) => {
-                self.ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
-                self.ctx.shared.counters.produce_bytes.add(bytes);
-                self.ctx.shared.counters.produce_batches.add(1);
+                ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
+                ctx.shared.counters.produce_bytes.add(bytes);
+                ctx.shared.counters.produce_batches.add(1);
                 let Appended { base_offset, last_offset, .. } = done.appended;
                 partition.traffic().produced((last_offset.0 - base_offset.0 + 1).max(0) as u64, bytes);
                 if let Some(upto) = partition.log().flush_wanted() {
@@ -113,29 +113,29 @@ impl Producing {
             Err(ProduceRefused::Log(AppendError::Busy)) => None,
             Err(refused) => {
                 partition.traffic().produce_failed();
-                Some(refused_batch(&self.ctx, &refused, part.topic, part.index))
+                Some(refused_batch(ctx, &refused, part.topic, part.index))
             }
         }
     }
 
     /// Answers once what has to be fsynced is. Nobody waits for that with acks=0.
-    async fn flush(mut self) -> Answer {
+    async fn flush(mut self, ctx: &Context, header: &Header) -> Answer {
         let unflushed = std::mem::take(&mut self.unflushed);
         for (slot, partition, upto) in unflushed {
             if self.view.acks() == 0 {
                 break;
             }
-            let flushed = self.ctx.shared.lane.run(move || partition.log().flush_to(upto)).await;
+            let flushed = ctx.shared.lane.run(move || partition.log().flush_to(upto)).await;
             if let Err(error) = flushed {
                 self.done[slot] = failed(ErrorCode::KafkaStorage, format!("not flushed: {error}"));
             }
         }
-        self.answer()
+        self.answer(ctx, header)
     }
 
-    fn answer(self) -> Answer {
+    fn answer(self, ctx: &Context, header: &Header) -> Answer {
         let failures = self.done.iter().filter(|produced| produced.error != 0).count();
-        self.ctx.shared.counters.produce_failures.add(failures as u64);
+        ctx.shared.counters.produce_failures.add(failures as u64);
         if self.view.acks() == 0 {
             return match self.done.iter().find(|produced| produced.error != 0) {
                 None => Answer::Silent,
@@ -145,9 +145,9 @@ impl Producing {
                 }
             };
         }
-        let endpoints = endpoints(&self.ctx, self.done.iter().filter_map(|produced| produced.current_leader));
+        let endpoints = endpoints(ctx, self.done.iter().filter_map(|produced| produced.current_leader));
         let outline = self.view.into_outline();
-        encode(&self.header, &outline, &self.done, &endpoints, 0).into()
+        encode(header, &outline, &self.done, &endpoints, 0).into()
     }
 }
 
