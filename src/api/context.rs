@@ -20,6 +20,7 @@ use crate::config::broker::BrokerConfig;
 use crate::coordinator::group::coordinator::GroupCoordinator;
 use crate::metadata::producer_ids::ProducerIds;
 use crate::metadata::view::MetadataView;
+use crate::partition::cleaning::CleanerCounts;
 use crate::partition::cold_desk::{ColdAccess, ColdDesk};
 use crate::partition::cold_lane::ColdLane;
 use crate::partition::directory::Directory;
@@ -57,6 +58,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What the cleaner has seen and done.
+    pub cleaner: Arc<CleanerCounts>,
     /// What the serving path counts.
     pub counters: Arc<Counters>,
     /// Listeners with the ports that were really bound.

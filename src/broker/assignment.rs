@@ -298,15 +298,11 @@ impl Assignment {
     }
 }
 
-/// What an operator should know about a log that was just opened: a torn tail, and once per topic a policy that does
-/// nothing yet.
+/// What an operator should know about a log that was just opened: a torn tail.
 fn say_about(topic: &Topic, id: PartitionId, opened: &Opened) {
     if opened.recovered.bytes_cut > 0 {
         let cut = opened.recovered.bytes_cut;
         tracing::warn!(topic = %topic.name, partition = id.index, cut, "cut a torn tail off the log");
-    }
-    if opened.log.config().compact && id.index == 0 {
-        tracing::warn!(topic = %topic.name, "nothing is compacted yet: this compact topic keeps every record");
     }
 }
 

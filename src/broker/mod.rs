@@ -2,6 +2,7 @@
 //! Whoever starts one (the command line, a test, a simulation) comes in by `startup`.
 
 pub mod assignment;
+pub mod cleaner;
 pub mod disk;
 pub mod doors;
 pub mod housekeeping;

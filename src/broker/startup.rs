@@ -19,6 +19,7 @@ use crate::api::counters::Counters;
 use crate::api::data::fetch_session::FetchSessions;
 use crate::api::said_once::SaidOnce;
 use crate::broker::assignment::{Assignment, Parts};
+use crate::broker::cleaner::CleanerDuty;
 use crate::broker::disk;
 use crate::broker::doors::{Doors, Runtimes};
 use crate::broker::housekeeping;
@@ -142,6 +143,7 @@ async fn assemble(
         cold: tiers.as_ref().map(|tiers| tiers.access.clone()),
         lane,
         counters: Arc::new(Counters::default()),
+        cleaner: Arc::default(),
         clock: doors.clock.clone(),
         entropy: doors.entropy.clone(),
         tiers: commit,
@@ -159,9 +161,27 @@ async fn assemble(
     let cores = start_cores(&shared, &doors)?;
     let stop = CancellationToken::new();
     let accepting = start_accepting(&shared, &cores, bound, &stop, runtimes);
-    let chores = housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores);
+    let mut chores = housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores);
+    chores.extend(start_cleaner(&shared, &storage, &stop, runtimes));
     let following = start_following(&shared, assignment, runtimes);
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch })
+}
+
+/// The cleaner, unless it is switched off.
+fn start_cleaner(
+    shared: &Arc<Shared>,
+    storage: &Arc<Storage>,
+    stop: &CancellationToken,
+    runtimes: &Runtimes,
+) -> Option<JoinHandle<()>> {
+    if shared.config.settings.flag("log.cleaner.enable") == Some(false) {
+        tracing::warn!("log.cleaner.enable=false: compacted topics keep every record");
+        return None;
+    }
+    // A lane of its own, so that a cleaning takes no place from readers of cold local files.
+    let lane = ColdLane::new((!runtimes.single_threaded).then(|| runtimes.chores.clone()));
+    let duty = CleanerDuty::new(shared.clone(), storage.clone(), lane);
+    Some(runtimes.chores.spawn(duty.run(stop.clone())))
 }
 
 fn start_cores(shared: &Arc<Shared>, doors: &Doors) -> Result<Arc<Cores>, CoreError> {

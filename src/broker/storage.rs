@@ -83,6 +83,8 @@ pub struct LogDir {
     clean: bool,
     recovery_points: Offsets,
     log_starts: Offsets,
+    /// As `cleaner-offset-checkpoint` says.
+    clean_points: Mutex<Offsets>,
     logs: Mutex<BTreeMap<LogName, PartitionId>>,
 }
 
@@ -163,6 +165,7 @@ impl Storage {
                 clean: directory.was_clean(),
                 recovery_points: directory.load(CheckpointKind::RecoveryPoint)?,
                 log_starts: directory.load(CheckpointKind::LogStart)?,
+                clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
                 room: Arc::default(),
                 noted_full: AtomicBool::new(false),
                 seen: Arc::new(Directory::new(root.clone())),
@@ -274,6 +277,10 @@ impl Storage {
         };
         let (log, recovered) =
             Log::open(open).map_err(|source| StorageError::Log { log: text(name), source })?;
+        // A namesake's that is gone says nothing about a log that was just made.
+        if let Some(point) = dir.clean_points.lock().get(name).filter(|_| there.is_some()) {
+            log.set_clean_point(*point);
+        }
         Ok(Opened { log, room: dir.room.clone(), recovered })
     }
 
@@ -302,6 +309,10 @@ impl Storage {
             let there = dir.directory.log_metadata(name)?;
             if there.is_some_and(|metadata| topic_of(&metadata).map_or(held, |found| found == topic)) {
                 dir.directory.delete_log(name, &*self.entropy)?;
+                let mut points = dir.clean_points.lock();
+                if points.remove(name).is_some() {
+                    dir.directory.save(CheckpointKind::Cleaner, &points)?;
+                }
             }
         }
         Ok(())
@@ -316,7 +327,7 @@ impl Storage {
         Ok(purged)
     }
 
-    /// Writes recovery points, log starts and high watermarks of all logs.
+    /// Writes recovery points, log starts, high watermarks and clean points of all logs.
     pub fn checkpoint(&self, hosted: &[PartitionHandle]) -> Result<(), StorageError> {
         let by_id: BTreeMap<PartitionId, &PartitionHandle> =
             hosted.iter().map(|partition| (partition.id(), partition)).collect();
@@ -331,6 +342,25 @@ impl Storage {
                 .save(CheckpointKind::RecoveryPoint, &all(|partition| partition.log().recovery_point()))?;
             directory.save(CheckpointKind::LogStart, &all(|partition| partition.offsets().log_start))?;
             directory.save(CheckpointKind::HighWatermark, &all(|partition| partition.high_watermark()))?;
+        }
+        self.save_clean_points(hosted)
+    }
+
+    /// Writes down how far compacted logs were cleaned, where that has changed.
+    pub fn save_clean_points(&self, hosted: &[PartitionHandle]) -> Result<(), StorageError> {
+        let known: BTreeMap<PartitionId, Offset> = hosted
+            .iter()
+            .filter_map(|partition| Some((partition.id(), partition.log().clean_point()?)))
+            .collect();
+        for dir in &self.dirs {
+            let logs = dir.logs.lock().clone();
+            let mut saved = dir.clean_points.lock();
+            let points: Offsets =
+                logs.iter().filter_map(|(name, id)| Some((name.clone(), *known.get(id)?))).collect();
+            if *saved != points {
+                dir.directory.save(CheckpointKind::Cleaner, &points)?;
+                *saved = points;
+            }
         }
         Ok(())
     }

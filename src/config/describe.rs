@@ -181,9 +181,8 @@ mod tests {
         );
         let segment = line(&lines, "segment.bytes");
         assert!(segment.is_default() && !segment.read_only);
-        assert!(line(&lines, "cleanup.policy").doc.contains("Nothing is compacted yet"));
         assert!(
-            line(&lines, "delete.retention.ms").doc.starts_with("Not acted on: nothing is compacted yet.")
+            line(&lines, "segment.jitter.ms").doc.starts_with("Not acted on: segments roll at their age")
         );
     }
 

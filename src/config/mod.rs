@@ -4,6 +4,7 @@
 
 pub mod alter;
 pub mod broker;
+pub mod cleaner;
 pub mod describe;
 pub mod dev;
 pub mod environment;

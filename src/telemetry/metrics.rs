@@ -13,7 +13,7 @@ use crate::broker::tiers::Tiers;
 use crate::partition::replica::PartitionHandle;
 use crate::telemetry::exposition::{Family, Labels};
 use crate::telemetry::labels::{partition, topic};
-use crate::telemetry::{group_metrics, process, tier_metrics};
+use crate::telemetry::{cleaner_metrics, group_metrics, process, tier_metrics};
 use crate::wire::api_key::TABLE;
 
 /// What a scrape looks at.
@@ -34,6 +34,7 @@ impl Seen {
         families.extend(self.serving());
         families.extend(self.lane());
         families.extend(self.disks());
+        families.extend(self.cleaner());
         families.extend(process::families());
         if self.shared.config.settings.text("firn.metrics.partition.level") != Some("off") {
             families.extend(partitions(&hosted));
@@ -156,6 +157,11 @@ impl Seen {
             gauge("kafka_server_raftmetrics_log_end_offset", "End of this node's metadata log")
                 .all(log_end.map(|end| (Labels::new(), end))),
         ]
+    }
+
+    fn cleaner(&self) -> Vec<Family> {
+        let directories = self.shared.directories.iter().map(|directory| directory.path());
+        cleaner_metrics::families(&self.shared.cleaner.now(), directories, self.shared.clock.now_ms())
     }
 
     fn serving(&self) -> Vec<Family> {

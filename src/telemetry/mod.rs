@@ -2,6 +2,7 @@
 //! It reads what other rooms count and changes nothing.
 
 pub mod backlog;
+pub mod cleaner_metrics;
 pub mod exposition;
 pub mod gather;
 pub mod group_metrics;

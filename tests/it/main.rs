@@ -16,6 +16,7 @@ mod bucket_limits;
 mod clients;
 mod commands;
 mod committed;
+mod compaction;
 mod connections;
 mod demo;
 mod every_version;

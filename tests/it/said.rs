@@ -68,17 +68,6 @@ async fn a_request_that_nobody_can_read_gets_one_line_with_what_is_wrong() {
     assert_eq!(process.said("connection closed").len(), requests.len());
 }
 
-#[tokio::test]
-async fn a_compact_topic_says_that_nothing_is_compacted_yet() {
-    let home = Home::new(&[]);
-    let process = home.start(&[]).await;
-    process.client().await.create("latest", 3, &[("cleanup.policy", "compact")]).await;
-    let line = "nothing is compacted yet";
-    until(line, async || !process.said(line).is_empty()).await;
-    let said = process.said(line);
-    assert!(said.len() == 1 && said[0].contains("latest") && said[0].contains("WARN"), "{said:#?}");
-}
-
 #[test]
 fn a_misspelt_key_in_a_file_is_refused_with_the_right_one() {
     let home = Home::new(&[]);

@@ -4,7 +4,6 @@
 use crate::config::key::{Key, Kind, broker, int_from, long_any, long_from};
 
 const MAX: Option<&str> = Some("9223372036854775807");
-const NO_CLEANER: &str = "nothing is compacted yet";
 const NEXT: &str = "a first start needs no delay";
 
 /// Topics that nobody configured.
@@ -36,7 +35,7 @@ pub const LOG: &[Key] = &[
     broker("log.roll.hours", int_from(1), Some("168"), "The same in hours; read when log.roll.ms is not set.").dynamic(),
     broker("log.roll.jitter.ms", long_from(0), None, "A segment is sealed at most this much earlier, each at a time of its own.").dynamic(),
     broker("log.roll.jitter.hours", int_from(0), Some("0"), "The same in hours; read when log.roll.jitter.ms is not set.").dynamic(),
-    broker("log.cleanup.policy", Kind::List(&["compact", "delete"]), Some("delete"), "What happens to old records: deleted, compacted by key, both, or neither when empty. Nothing is compacted yet.").dynamic(),
+    broker("log.cleanup.policy", Kind::List(&["compact", "delete"]), Some("delete"), "What happens to old records: deleted, compacted by key, both, or neither when empty.").dynamic(),
     broker("log.index.interval.bytes", int_from(0), Some("4096"), "Bytes of log between two index entries.").dynamic(),
     broker("log.index.size.max.bytes", int_from(4), Some("10485760"), "An index of this size seals its segment.").dynamic(),
     broker("log.segment.delete.delay.ms", long_from(0), Some("60000"), "A deleted segment's files stay this long, for readers in progress.").dynamic(),
@@ -61,15 +60,15 @@ pub const LOG: &[Key] = &[
 /// Compaction.
 #[rustfmt::skip] // one row per key
 pub const CLEANER: &[Key] = &[
-    broker("log.cleaner.enable", Kind::Boolean, Some("true"), "Run the cleaner.").accepted(NO_CLEANER),
-    broker("log.cleaner.threads", int_from(0), Some("1"), "Cleaner threads.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.dedupe.buffer.size", long_any(), Some("134217728"), "Memory for the cleaner's key map.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.io.buffer.size", int_from(0), Some("524288"), "Memory for the cleaner's reads and writes.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.io.buffer.load.factor", Kind::Double(0.0, 1.0), Some("0.9"), "How full the cleaner's key map may get.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.io.max.bytes.per.second", Kind::Double(0.0, f64::MAX), Some("1.7976931348623157E308"), "Bytes per second the cleaner may move.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.backoff.ms", long_from(0), Some("15000"), "Pause of a cleaner with nothing to do.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.min.cleanable.ratio", Kind::Double(0.0, 1.0), Some("0.5"), "Dirty part of a log that starts a cleaning.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.delete.retention.ms", long_from(0), Some("86400000"), "How long a tombstone stays visible.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.min.compaction.lag.ms", long_from(0), Some("0"), "Records younger than this are not compacted.").dynamic().accepted(NO_CLEANER),
-    broker("log.cleaner.max.compaction.lag.ms", long_from(1), MAX, "Records older than this are compacted whatever the ratio.").dynamic().accepted(NO_CLEANER),
+    broker("log.cleaner.enable", Kind::Boolean, Some("true"), "Compact topics whose cleanup.policy says so."),
+    broker("log.cleaner.threads", int_from(0), Some("1"), "Logs cleaned at once.").dynamic(),
+    broker("log.cleaner.dedupe.buffer.size", long_any(), Some("134217728"), "Memory for the cleaner's key maps, 24 bytes a key, shared by its threads; at least 1 MiB each.").dynamic(),
+    broker("log.cleaner.io.buffer.size", int_from(0), Some("524288"), "Memory for the cleaner's reads and writes, shared by its threads; at least 32 KiB each.").dynamic(),
+    broker("log.cleaner.io.buffer.load.factor", Kind::Double(0.0, 1.0), Some("0.9"), "How full the cleaner's key map may get.").dynamic(),
+    broker("log.cleaner.io.max.bytes.per.second", Kind::Double(0.0, f64::MAX), Some("1.7976931348623157E308"), "Bytes per second the cleaner may move.").dynamic(),
+    broker("log.cleaner.backoff.ms", long_from(0), Some("15000"), "Pause of a cleaner with nothing to do.").dynamic(),
+    broker("log.cleaner.min.cleanable.ratio", Kind::Double(0.0, 1.0), Some("0.5"), "Dirty part of a log that starts a cleaning.").dynamic(),
+    broker("log.cleaner.delete.retention.ms", long_from(0), Some("86400000"), "How long a tombstone stays visible.").dynamic(),
+    broker("log.cleaner.min.compaction.lag.ms", long_from(0), Some("0"), "Records younger than this are not compacted.").dynamic(),
+    broker("log.cleaner.max.compaction.lag.ms", long_from(1), MAX, "Records older than this are compacted whatever the ratio.").dynamic(),
 ];

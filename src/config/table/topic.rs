@@ -7,14 +7,13 @@ use crate::config::key::{Key, Kind, int_from, long_any, long_from, topic};
 pub const COMPRESSION: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
 const MAX: &str = "9223372036854775807";
-const NO_CLEANER: &str = "nothing is compacted yet";
 const ALONE: &str = "replication between brokers is not built yet";
 const ONE_LEVEL: &str = "the lz4 writer here has one level";
 
 /// All topic keys.
 #[rustfmt::skip] // one row per key
 pub const TOPIC: &[Key] = &[
-    topic("cleanup.policy", Kind::List(&["compact", "delete"]), "delete", "What happens to old records: deleted, compacted by key, both, or neither when empty. Nothing is compacted yet: a compact topic keeps everything.").from(&["log.cleanup.policy"]),
+    topic("cleanup.policy", Kind::List(&["compact", "delete"]), "delete", "What happens to old records: deleted, compacted by key, both, or neither when empty.").from(&["log.cleanup.policy"]),
     topic("retention.ms", long_from(-1), "604800000", "Age at which records go, from disk and bucket; -1 keeps them for ever.").from(&["log.retention.ms", "log.retention.minutes", "log.retention.hours"]),
     topic("retention.bytes", long_any(), "-1", "Size over disk and bucket above which the oldest segments go; -1 means no limit.").from(&["log.retention.bytes"]),
     topic("remote.storage.enable", Kind::Boolean, "false", "Offload sealed segments to the bucket. Needs remote.log.storage.system.enable on the broker.").from(&["firn.topic.remote.storage.enable"]),
@@ -37,10 +36,10 @@ pub const TOPIC: &[Key] = &[
     topic("message.timestamp.type", Kind::Choice(&["CreateTime", "LogAppendTime"]), "CreateTime", "Whose clock stamps records: the producer's or the broker's.").from(&["log.message.timestamp.type"]),
     topic("message.timestamp.before.max.ms", long_from(0), MAX, "Records older than now by more than this are refused.").from(&["log.message.timestamp.before.max.ms"]),
     topic("message.timestamp.after.max.ms", long_from(0), "3600000", "Records newer than now by more than this are refused.").from(&["log.message.timestamp.after.max.ms"]),
-    topic("delete.retention.ms", long_from(0), "86400000", "How long a tombstone stays visible.").from(&["log.cleaner.delete.retention.ms"]).accepted(NO_CLEANER),
-    topic("min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5", "Dirty part of the log that starts a cleaning.").from(&["log.cleaner.min.cleanable.ratio"]).accepted(NO_CLEANER),
-    topic("min.compaction.lag.ms", long_from(0), "0", "Records younger than this are not compacted.").from(&["log.cleaner.min.compaction.lag.ms"]).accepted(NO_CLEANER),
-    topic("max.compaction.lag.ms", long_from(1), MAX, "Records older than this are compacted whatever the ratio.").from(&["log.cleaner.max.compaction.lag.ms"]).accepted(NO_CLEANER),
+    topic("delete.retention.ms", long_from(0), "86400000", "How long a tombstone, or the marker of a transaction, stays once all it speaks of is gone.").from(&["log.cleaner.delete.retention.ms"]),
+    topic("min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5", "Dirty part of the log that starts a cleaning.").from(&["log.cleaner.min.cleanable.ratio"]),
+    topic("min.compaction.lag.ms", long_from(0), "0", "Records younger than this are not compacted.").from(&["log.cleaner.min.compaction.lag.ms"]),
+    topic("max.compaction.lag.ms", long_from(1), MAX, "Records older than this are compacted whatever the ratio.").from(&["log.cleaner.max.compaction.lag.ms"]),
     topic("index.interval.bytes", int_from(0), "4096", "Bytes of log between two index entries.").from(&["log.index.interval.bytes"]),
     topic("segment.index.bytes", int_from(4), "10485760", "An index of this size seals its segment.").from(&["log.index.size.max.bytes"]),
     topic("file.delete.delay.ms", long_from(0), "60000", "A deleted segment's files stay this long, for readers in progress.").from(&["log.segment.delete.delay.ms"]),

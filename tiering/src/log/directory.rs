@@ -35,6 +35,8 @@ pub enum CheckpointKind {
     LogStart,
     /// `replication-offset-checkpoint`: high watermarks.
     HighWatermark,
+    /// `cleaner-offset-checkpoint`: below it compaction has been.
+    Cleaner,
 }
 
 impl CheckpointKind {
@@ -44,6 +46,7 @@ impl CheckpointKind {
             CheckpointKind::RecoveryPoint => "recovery-point-offset-checkpoint",
             CheckpointKind::LogStart => "log-start-offset-checkpoint",
             CheckpointKind::HighWatermark => "replication-offset-checkpoint",
+            CheckpointKind::Cleaner => "cleaner-offset-checkpoint",
         }
     }
 }
@@ -395,7 +398,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let open = open(dir.path(), "c", 1).expect("opens");
         let offsets = Offsets::from([(log("a", 0), Offset(5)), (log("a-b", 11), Offset(0))]);
-        for kind in [CheckpointKind::RecoveryPoint, CheckpointKind::LogStart, CheckpointKind::HighWatermark] {
+        use CheckpointKind::{Cleaner, HighWatermark, LogStart, RecoveryPoint};
+        for kind in [RecoveryPoint, LogStart, HighWatermark, Cleaner] {
             assert_eq!(open.load(kind).expect("loads"), Offsets::new());
             open.save(kind, &offsets).expect("saves");
             assert_eq!(open.load(kind).expect("loads"), offsets);
