@@ -3,7 +3,7 @@
 //! is abandoned, and an image counts as assigned only when everything it says is done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use firnline_controller::id::{BrokerId, TopicId};
 use firnline_controller::image::delta::Delta;
@@ -22,7 +22,7 @@ use crate::config::topic::{self, TopicConfig};
 use crate::metadata::view::MetadataView;
 use crate::partition::cold_desk::ColdAccess;
 use crate::partition::hosted::HostedPartitions;
-use crate::partition::replica::{PartitionHandle, PartitionId, Replica, ReplicaSettings};
+use crate::partition::replica::{PartitionHandle, PartitionId, Replica, ReplicaSettings, StartKeeper};
 use crate::purgatory::delayed::WakeBoard;
 
 /// Keeps partitions in step with the metadata.
@@ -205,6 +205,7 @@ impl Assignment {
             min_insync: limited(min_insync, replicas),
             log: opened.log,
             room: opened.room,
+            keeper: Arc::downgrade(&self.storage) as Weak<dyn StartKeeper>,
         }))
     }
 

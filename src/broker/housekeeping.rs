@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firnline_tiering::gc::retain_local;
+use firnline_tiering::gc::expired_local;
+use firnline_tiering::log::directory::LogName;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -48,8 +49,8 @@ pub fn start(
             move || checkpoint(&shared, &storage)
         })),
         chores.spawn(every(Duration::from_millis(logs.retention_check_ms), stop.clone(), {
-            let shared = shared.clone();
-            move || retention(&shared)
+            let (shared, storage) = (shared.clone(), storage.clone());
+            move || retention(&shared, &storage)
         })),
         chores.spawn(purge_deleted_topics(shared.clone(), tiers.cloned(), stop.clone())),
     ];
@@ -123,17 +124,31 @@ fn purge(shared: &Shared, storage: &Storage) {
     }
 }
 
-/// Retention of logs that are not tiered; the others' goes through the quorum.
-fn retention(shared: &Shared) {
+/// Retention of logs that are not tiered; the others' goes through the quorum. All new starts are kept in one write
+/// per directory before any of them is seen.
+fn retention(shared: &Shared, storage: &Storage) {
     let now_ms = shared.clock.now_ms();
+    let mut moving = Vec::new();
     for partition in shared.hosted.all() {
         let log = partition.log();
         if log.config().remote_enabled || log.offline().is_some() {
             continue;
         }
-        match retain_local(log, partition.high_watermark(), now_ms) {
-            Ok(None) => {}
-            Ok(Some(log_start)) => {
+        if let Some(to) = expired_local(log, partition.high_watermark(), now_ms) {
+            moving.push((partition, to));
+        }
+    }
+    let starts = moving.iter().map(|(partition, to)| {
+        (LogName { name: partition.topic_name().to_string(), number: partition.id().index }, *to)
+    });
+    if let Err(error) = storage.keep_starts(&starts.collect()) {
+        tracing::error!(%error, "retention waits: log starts were not kept");
+        return;
+    }
+    for (partition, log_start) in moving {
+        let log = partition.log();
+        match log.advance_log_start(log_start) {
+            Ok(()) => {
                 tracing::info!(log = %log.id(), %log_start, "retention moved the log start");
                 shared.board.announce(partition.wait_key(), partition.interest());
             }

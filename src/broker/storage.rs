@@ -3,6 +3,7 @@
 //! Invariant: a log lies in exactly one directory, and a directory left cleanly has a checkpoint for every log.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use crate::broker::doors::Doors;
 use crate::config::broker::BrokerConfig;
 use crate::partition::directory::Directory;
-use crate::partition::replica::{PartitionHandle, PartitionId, Room};
+use crate::partition::replica::{PartitionHandle, PartitionId, Room, StartKeeper};
 
 /// The quorum's own log lies beside the others, in the first directory; it is no topic.
 pub const QUORUM_LOG: &str = "__cluster_metadata";
@@ -81,8 +82,10 @@ pub struct LogDir {
     pub seen: Arc<Directory>,
     noted_full: AtomicBool,
     clean: bool,
-    recovery_points: Offsets,
-    log_starts: Offsets,
+    /// As on disk.
+    recovery_points: Mutex<Offsets>,
+    /// As kept on disk; what is kept never falls. Held while the file is written.
+    log_starts: Mutex<Offsets>,
     /// As `cleaner-offset-checkpoint` says.
     clean_points: Mutex<Offsets>,
     logs: Mutex<BTreeMap<LogName, PartitionId>>,
@@ -97,6 +100,47 @@ impl LogDir {
     /// Notes what a look found; answers whether that is news, which is said once.
     pub fn note_full(&self, full: bool) -> bool {
         self.noted_full.swap(full, Ordering::Relaxed) != full
+    }
+
+    /// Keeps these log starts durably, with those kept before.
+    fn keep_starts(&self, starts: &Offsets) -> Result<(), StorageError> {
+        let mut kept = self.log_starts.lock();
+        let mut next = kept.clone();
+        for (name, start) in starts {
+            let at = next.entry(name.clone()).or_insert(*start);
+            *at = (*at).max(*start);
+        }
+        self.directory.save(CheckpointKind::LogStart, &next)?;
+        *kept = next;
+        Ok(())
+    }
+
+    /// Saves where everything below is fsynced.
+    fn save_recovery_points(&self, points: Offsets) -> Result<(), StorageError> {
+        let mut saved = self.recovery_points.lock();
+        self.directory.save(CheckpointKind::RecoveryPoint, &points)?;
+        *saved = points;
+        Ok(())
+    }
+
+    /// What the checkpoints say of a deleted log must not be taken for its namesake's.
+    fn forget(&self, name: &LogName) -> Result<(), StorageError> {
+        let mut points = self.recovery_points.lock();
+        if points.remove(name).is_some() {
+            self.directory.save(CheckpointKind::RecoveryPoint, &points)?;
+        }
+        let mut kept = self.log_starts.lock();
+        if kept.remove(name).is_some() {
+            self.directory.save(CheckpointKind::LogStart, &kept)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets logs whose directories are gone.
+    fn forget_gone(&self) -> Result<(), StorageError> {
+        let names = self.directory.logs()?;
+        self.log_starts.lock().retain(|name, _| names.binary_search(name).is_ok());
+        Ok(())
     }
 }
 
@@ -163,8 +207,8 @@ impl Storage {
             let directory = LogDirectory::open(files.clone(), clock.clone(), &*entropy, root, &owner)?;
             dirs.push(LogDir {
                 clean: directory.was_clean(),
-                recovery_points: directory.load(CheckpointKind::RecoveryPoint)?,
-                log_starts: directory.load(CheckpointKind::LogStart)?,
+                recovery_points: Mutex::new(directory.load(CheckpointKind::RecoveryPoint)?),
+                log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
                 clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
                 room: Arc::default(),
                 noted_full: AtomicBool::new(false),
@@ -262,6 +306,9 @@ impl Storage {
         if let Some(found) = there.filter(|found| *found != wanted.id.topic) {
             return Err(StorageError::OtherTopic { log: text(name), found, wanted: wanted.id.topic });
         }
+        if there.is_none() {
+            dir.forget(name)?;
+        }
         let path = dir.directory.create_log(name, &metadata)?;
         let known = |offsets: &Offsets| offsets.get(name).copied().unwrap_or(Offset(0));
         let open = OpenLog {
@@ -271,8 +318,8 @@ impl Storage {
             files: self.files.clone(),
             clock: self.clock.clone(),
             clean_shutdown: dir.clean,
-            recovery_point: known(&dir.recovery_points),
-            log_start: known(&dir.log_starts).max(wanted.log_start),
+            recovery_point: known(&dir.recovery_points.lock()),
+            log_start: known(&dir.log_starts.lock()).max(wanted.log_start),
             committed_remote_end: wanted.remote_end,
         };
         let (log, recovered) =
@@ -338,9 +385,9 @@ impl Storage {
                 held.map(|(name, partition)| (name.clone(), offset(partition))).collect()
             };
             let directory = &dir.directory;
-            directory
-                .save(CheckpointKind::RecoveryPoint, &all(|partition| partition.log().recovery_point()))?;
-            directory.save(CheckpointKind::LogStart, &all(|partition| partition.offsets().log_start))?;
+            dir.save_recovery_points(all(|partition| partition.log().recovery_point()))?;
+            dir.forget_gone()?;
+            dir.keep_starts(&all(|partition| partition.offsets().log_start))?;
             directory.save(CheckpointKind::HighWatermark, &all(|partition| partition.high_watermark()))?;
         }
         self.save_clean_points(hosted)
@@ -365,6 +412,22 @@ impl Storage {
         Ok(())
     }
 
+    /// Keeps log starts durably, each in its log's directory, before anybody sees them (I7).
+    pub fn keep_starts(&self, starts: &Offsets) -> Result<(), StorageError> {
+        for dir in &self.dirs {
+            let held = dir.logs.lock().clone();
+            let here: Offsets = starts
+                .iter()
+                .filter(|(name, _)| held.contains_key(*name))
+                .map(|(name, at)| (name.clone(), *at))
+                .collect();
+            if !here.is_empty() {
+                dir.keep_starts(&here)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Closes every log and leaves the clean-shutdown markers: the last thing a clean stop does. A directory with a
     /// log that failed to close gets no marker, so that the next start checks it.
     pub fn close(&self, hosted: &[PartitionHandle], broker_epoch: i64) -> Result<(), StorageError> {
@@ -379,6 +442,13 @@ impl Storage {
             dir.directory.mark_clean(broker_epoch)?;
         }
         Ok(())
+    }
+}
+
+impl StartKeeper for Storage {
+    fn keep(&self, topic: &str, index: i32, start: Offset) -> io::Result<()> {
+        let name = LogName { name: topic.to_owned(), number: index };
+        self.keep_starts(&Offsets::from([(name, start)])).map_err(io::Error::other)
     }
 }
 

@@ -2,11 +2,13 @@
 //! It is not the log (that keeps bytes and offsets) and does not decide who leads (the controller does).
 //! Invariant: log start <= high watermark <= log end, and the high watermark never falls while this broker leads.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
 use firnline_controller::id::TopicId;
 use firnline_tiering::epoch::LeaderEpoch;
+use firnline_tiering::log::truncate::CutError;
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::{LogOffsets, Offset};
 
@@ -41,6 +43,14 @@ pub struct ReplicaSettings {
     pub min_insync: i32,
     /// Whether its log directory has room left for produced data.
     pub room: Arc<Room>,
+    /// Keeps its log start where a crash cannot lower it.
+    pub keeper: Weak<dyn StartKeeper>,
+}
+
+/// Where log starts are kept durably before anybody sees them, so that none ever falls (I7).
+pub trait StartKeeper: Send + Sync {
+    /// Keeps the log start of partition `index` of the topic with this name. Waits for the disk.
+    fn keep(&self, topic: &str, index: i32, start: Offset) -> io::Result<()>;
 }
 
 /// Room for produced data in a log directory. Below the reserve it takes none: what is left belongs to the quorum log,
@@ -85,6 +95,8 @@ pub struct Replica {
     log: Arc<Log>,
     internal: bool,
     room: Arc<Room>,
+    /// Weak: the directories are let go with the broker, whoever still holds a partition then.
+    keeper: Weak<dyn StartKeeper>,
     interest: Arc<Interest>,
     leading: AtomicBool,
     leader_epoch: AtomicI32,
@@ -127,6 +139,7 @@ impl Replica {
             log: settings.log,
             internal: settings.internal,
             room: settings.room,
+            keeper: settings.keeper,
             interest: Arc::default(),
             leading: AtomicBool::new(true),
             leader_epoch: AtomicI32::new(settings.leader_epoch.0),
@@ -215,6 +228,25 @@ impl Replica {
         let before = self.leader_epoch.swap(epoch.0, Ordering::AcqRel);
         assert!(before <= epoch.0, "{}: leader epoch {before} -> {}", self.log.id(), epoch.0);
         self.log.begin_epoch(epoch);
+    }
+
+    /// Moves the log start up to `to`, at most the high watermark: kept durably first, then seen. The quorum keeps that
+    /// of a tiered log. Waits for the disk.
+    pub fn raise_log_start(&self, to: Offset) -> Result<(), CutError> {
+        let end = self.log.offsets().end;
+        if to > end {
+            return Err(CutError::AboveEnd { asked: to, end });
+        }
+        if !self.log.config().remote_enabled {
+            let kept = match self.keeper.upgrade() {
+                Some(keeper) => keeper.keep(&self.topic_name, self.id.index, to),
+                None => Err(io::Error::other("the broker has stopped")),
+            };
+            kept.map_err(|error| CutError::Storage {
+                what: format!("keep the log start of {}: {error}", self.log.id()).into(),
+            })?;
+        }
+        self.log.advance_log_start(to)
     }
 
     /// A changed `min.insync.replicas`, already limited to the replica count.

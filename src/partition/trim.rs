@@ -54,8 +54,8 @@ pub async fn trim(
         if config.remote_enabled {
             move_in_quorum(partition, to, tiers).await?;
         }
-        let log = partition.log().clone();
-        lane.run(move || Ok(log.advance_log_start(to))).await??;
+        let partition = partition.clone();
+        lane.run(move || Ok(partition.raise_log_start(to))).await??;
     }
     Ok(partition.offsets().log_start)
 }

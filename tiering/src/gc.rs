@@ -6,7 +6,6 @@ use crate::cold::layout::ObjectName;
 use crate::cold::manifest::Manifest;
 use crate::cold::tier::{TierChange, TierChangeKind, TierRow};
 use crate::config::LogId;
-use crate::log::truncate::CutError;
 use crate::log::unified::Log;
 use crate::offload::context::{Led, OffloadError, Tier};
 use crate::offload::fold::{FOLD_CONFIRMED, has_dead};
@@ -28,8 +27,9 @@ pub struct Retained {
     pub objects_deleted: usize,
 }
 
-/// Retention of a log that is not tiered; returns where its log start moved. `bound` is the high watermark.
-pub fn retain_local(log: &Log, bound: Offset, now_ms: i64) -> Result<Option<Offset>, CutError> {
+/// Where retention wants the log start of a log that is not tiered; `None` leaves it. `bound` is the high watermark.
+/// Save the new start durably, then [`Log::advance_log_start`]: a start that was seen never falls (I7).
+pub fn expired_local(log: &Log, bound: Offset, now_ms: i64) -> Option<Offset> {
     let local = held_locally(log);
     let sealed_bytes: u64 = local.iter().map(|held| held.bytes).sum();
     let tiers = Tiers {
@@ -40,11 +40,7 @@ pub fn retain_local(log: &Log, bound: Offset, now_ms: i64) -> Result<Option<Offs
         log_start: log.offsets().log_start,
         bound,
     };
-    let to = new_log_start(&tiers, &log.config(), now_ms);
-    if let Some(to) = to {
-        log.advance_log_start(to)?;
-    }
-    Ok(to)
+    new_log_start(&tiers, &log.config(), now_ms)
 }
 
 /// Retention of a tiered log: log start through the quorum, then local files, then objects. `bound` is the high
