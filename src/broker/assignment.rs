@@ -120,6 +120,12 @@ impl Assignment {
         );
         let news: Vec<PartitionId> = due.into_iter().filter(|id| self.is_new_here(&image, *id)).collect();
         let opened = self.open(&image, news).await;
+        // Once all are open: the first of these syncs then carries the others.
+        for partition in &opened {
+            if let Err(error) = partition.log().settle_names() {
+                tracing::error!(log = %partition.log().id(), %error, "log is offline");
+            }
+        }
         if !opened.is_empty() {
             self.hosted.change(opened, &[]);
         }

@@ -252,6 +252,7 @@ impl Log {
         if config.preallocate {
             segment.file().reserve(config.segment_bytes.min(SEGMENT_BYTES_MAX))?;
         }
+        self.names_changed();
         writer.snapshots.push(Snapshot::of(&writer.producers, base));
         self.segments.rcu(|now| Arc::new(now.with(segment.clone())));
         Ok(segment)

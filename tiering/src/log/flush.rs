@@ -70,7 +70,7 @@ impl Log {
         if end > self.recovery_point() {
             segments.active().file().sync()?;
             self.save_lineage(chores)?;
-            self.files.sync_dir(&self.dir)?;
+            self.sync_names()?;
             self.recovery_point.fetch_max(end.0, Ordering::AcqRel);
         }
         // It may have changed without an append: by recovery, or by a new log start.

@@ -53,6 +53,16 @@ impl Log {
         })
     }
 
+    /// Makes the names that opening changed durable: before the first append, so that no stale index of the active
+    /// segment comes back beside what is appended. Cheapest for many logs once all are open. After an error the log is
+    /// offline.
+    pub fn settle_names(&self) -> io::Result<()> {
+        self.check_online()?;
+        self.sync_names().inspect_err(|error| {
+            self.fail("settle names", error);
+        })
+    }
+
     /// Refuses further appends, flushes, and writes what makes the next open a matter of reading names: indexes,
     /// producer snapshot, epochs. Closing twice is fine.
     pub fn close(&self) -> io::Result<()> {
@@ -93,9 +103,11 @@ impl Log {
         self.segments.load().all().iter().for_each(|segment| segment.retire());
     }
 
-    /// Makes the sealed segments durable, oldest first.
+    /// Makes the sealed segments durable, oldest first. Index files are made once all names are durable: beside an
+    /// index, a gap before the next segment is compaction's, never a segment whose name was lost.
     pub(super) fn settle(&self, chores: &mut Chores) -> io::Result<()> {
         let segments = self.segments.load_full();
+        self.sync_names()?;
         let due =
             |segment: &Segment, next: Offset| next > self.recovery_point() || segment.index_is_in_memory();
         let mut settled = Vec::new();
@@ -115,7 +127,8 @@ impl Log {
             return Ok(());
         }
         self.save_lineage(chores)?;
-        self.files.sync_dir(&self.dir)?;
+        self.names_changed();
+        self.sync_names()?;
         self.recovery_point.fetch_max(segments.active().base().0, Ordering::AcqRel);
         settled.into_iter().for_each(|segment| segment.forget_memory_index());
         self.forget_snapshots(segments.end())
@@ -166,7 +179,8 @@ impl Log {
         }
     }
 
-    /// Renames a segment's files to `.deleted`; they are removed after `file.delete.delay.ms`.
+    /// Renames segments' files to `.deleted`; they are removed after `file.delete.delay.ms`. Each segment's going is
+    /// durable before the next one's: whatever a power loss undoes, what is left has no hole.
     pub(super) fn discard(&self, chores: &mut Chores, segments: &[Arc<Segment>]) -> io::Result<()> {
         let due_ms = self.clock.now_ms().saturating_add(self.config.load().file_delete_delay_ms);
         for segment in segments {
@@ -182,6 +196,8 @@ impl Log {
                 }
             }
             chores.trash.push(Trash { due_ms, paths });
+            self.names_changed();
+            self.sync_names()?;
         }
         Ok(())
     }

@@ -260,7 +260,7 @@ impl<'a> Loader<'a> {
             log = %self.open.id, file = %shown, position = opened.bytes, offset = %opened.next,
             bytes = len - opened.bytes, why = %fault, "cut the damaged end of the log"
         );
-        file.truncate(opened.bytes).map_err(failed())?;
+        file.truncate(opened.bytes).and_then(|()| file.sync()).map_err(failed())?;
         Ok((opened, true))
     }
 
@@ -320,6 +320,8 @@ impl<'a> Loader<'a> {
             for kind in [Kind::Log, Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex] {
                 remove_if_there(&*self.open.files, &self.path(*base, kind)).map_err(failed())?;
             }
+            // What was dropped must not come back beside what is appended from here on, nor leave a hole.
+            self.open.files.sync_dir(&self.open.dir).map_err(failed())?;
         }
         Ok(())
     }

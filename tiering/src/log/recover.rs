@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 const LINEAGE_MAX: u64 = 16 << 20;
 
 impl Log {
-    /// Opens the log in `open.dir`, recovering what a crash left.
+    /// Opens the log in `open.dir`, recovering what a crash left. [`Log::settle_names`] before the first append.
     pub fn open(open: OpenLog) -> Result<(Arc<Log>, Recovered), OpenError> {
         let dir = open.dir.display();
         open.files.create_dir_all(&open.dir).map_err(OpenError::storage(format!("create {dir}")))?;
@@ -67,6 +67,8 @@ impl Log {
             unstable,
             offline: OnceLock::new(),
             closed: AtomicBool::new(false),
+            // Opening may have made, changed and removed names; the first flush or housekeeping makes that durable.
+            names_changed: AtomicBool::new(true),
             writer: Mutex::new(Writer { producers, snapshots: Vec::new() }),
             chores: Mutex::new(Chores {
                 trash: Vec::new(),
@@ -172,6 +174,8 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
             for kind in [Kind::Log, Kind::OffsetIndex, Kind::TimeIndex, Kind::TxnIndex] {
                 remove_if_there(&*open.files, &segment.path(kind)).map_err(failed())?;
             }
+            // A power loss undoes no removal but the last: what it leaves has no hole.
+            open.files.sync_dir(&open.dir).map_err(failed())?;
         }
     }
     for snapshot in snapshots(&*open.files, &open.dir).map_err(failed())? {

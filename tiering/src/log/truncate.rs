@@ -167,6 +167,7 @@ impl Log {
             writer.producers = producers;
             return Ok(());
         }
+        // Each step is durable before the next: what was cut must never come back beside what is written after it.
         self.discard(chores, &dropped)?;
         if let Some((position, _)) = cut {
             kept.push(Arc::new(self.shortened(&segments.all()[at], position)?));
@@ -174,7 +175,8 @@ impl Log {
         // Its base closes up to what is kept, so that a crash does not take the difference for a loss.
         kept.push(Arc::new(Segment::create(&self.files, &self.dir, cut_at, end)?));
         self.segments.store(Arc::new(Segments::new(kept)));
-        self.files.sync_dir(&self.dir)?;
+        self.names_changed();
+        self.sync_names()?;
         self.change_lineage(|lineage| lineage.truncate_from(end));
         self.save_lineage(chores)?;
         self.unstable.cut(end);
@@ -191,6 +193,7 @@ impl Log {
     /// The segment without the bytes from `position` on; sealed from now on, its indexes made anew.
     fn shortened(&self, segment: &Segment, position: u64) -> io::Result<Segment> {
         segment.file().truncate(position)?;
+        segment.file().sync()?;
         let interval = self.config.load().index_interval_bytes;
         let Scanned { opened, .. } =
             scan(&**segment.file(), segment.base(), Depth::Headers, interval, |_| {})?;
@@ -225,7 +228,8 @@ impl Log {
         self.discard(chores, &dropped)?;
         let fresh = Arc::new(Segment::create(&self.files, &self.dir, at, at)?);
         self.segments.store(Arc::new(Segments::new(vec![fresh])));
-        self.files.sync_dir(&self.dir)?;
+        self.names_changed();
+        self.sync_names()?;
         *writer = Writer::default();
         self.unstable.cut(at);
         self.note_undecided(&writer.producers);

@@ -44,6 +44,8 @@ pub struct Log {
     pub(super) unstable: Unstable,
     pub(super) offline: OnceLock<Arc<str>>,
     pub(super) closed: AtomicBool,
+    /// Names were made or changed in the directory since it was last fsynced.
+    pub(super) names_changed: AtomicBool,
     /// The append lock. Serving cores only ever try it.
     pub(super) writer: Mutex<Writer>,
     /// Held while files are sealed, cut or removed; taken before `writer`, never after it.
@@ -180,5 +182,18 @@ impl Log {
             change(&mut next);
             next
         });
+    }
+
+    /// Makes created, renamed and removed names durable, if there are any. The flag falls first: a name that changes
+    /// meanwhile belongs to the next call.
+    pub(super) fn sync_names(&self) -> io::Result<()> {
+        if !self.names_changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.files.sync_dir(&self.dir)
+    }
+
+    pub(super) fn names_changed(&self) {
+        self.names_changed.store(true, Ordering::Release);
     }
 }

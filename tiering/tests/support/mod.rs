@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod faulty;
+pub mod twin;
 
 use firnline_tiering::batch::builder::BatchBuilder;
 use firnline_tiering::batch::header::Codec;
