@@ -49,6 +49,10 @@ pub struct Counters {
     pub produce_failures: Counter,
     /// Partitions of fetch requests that failed.
     pub fetch_failures: Counter,
+    /// Rounds of fsyncs for `firn.durability=disk`.
+    pub durability_rounds: Counter,
+    /// Partitions fsynced in them.
+    pub durability_syncs: Counter,
     /// Open client connections (a gauge).
     pub connections: Counter,
     /// Connections accepted since the start.
@@ -71,6 +75,8 @@ impl Default for Counters {
             append_retries: Counter::default(),
             produce_failures: Counter::default(),
             fetch_failures: Counter::default(),
+            durability_rounds: Counter::default(),
+            durability_syncs: Counter::default(),
             connections: Counter::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),

@@ -200,6 +200,11 @@ impl Assignment {
             self.restore(&opened, &row).await?;
             opened.log.set_tier(row);
         }
+        if config.durable {
+            // What the last process left in the page cache becomes durable before it counts as committed.
+            let failed = |source| StorageError::Failed { log: opened.log.id().to_string(), source };
+            opened.log.flush().map_err(failed)?;
+        }
         say_about(topic, id, &opened);
         let row = topic.partition(id.index);
         let replicas = row.map_or(1, |row| row.replicas.len());
@@ -211,6 +216,8 @@ impl Assignment {
             min_insync: limited(min_insync, replicas),
             log: opened.log,
             room: opened.room,
+            dirty: opened.dirty,
+            durable: config.durable,
             keeper: Arc::downgrade(&self.storage) as Weak<dyn StartKeeper>,
         }))
     }
@@ -243,7 +250,11 @@ impl Assignment {
         TopicConfig::resolve(&settings, &topic.name, &overrides).unwrap_or_else(|error| {
             tracing::error!(topic = %topic.name, %error, "topic configuration is unreadable: using defaults");
             let defaults = TopicConfig::resolve(&settings, &topic.name, &BTreeMap::new());
-            defaults.unwrap_or_else(|_| TopicConfig { log: Default::default(), min_insync_replicas: 1 })
+            defaults.unwrap_or_else(|_| TopicConfig {
+                log: Default::default(),
+                min_insync_replicas: 1,
+                durable: false,
+            })
         })
     }
 
@@ -259,6 +270,8 @@ impl Assignment {
             for partition in hosted.partitions() {
                 let replicas = topic.partition(partition.id().index).map_or(1, |row| row.replicas.len());
                 partition.set_min_insync(limited(config.min_insync_replicas, replicas));
+                partition.set_durable(config.durable);
+                self.board.announce(partition.wait_key(), partition.interest());
                 partition.log().set_config(config.log.clone());
                 self.hand_row(image, partition);
             }

@@ -5,6 +5,7 @@ pub mod assignment;
 pub mod cleaner;
 pub mod disk;
 pub mod doors;
+pub mod durability;
 pub mod housekeeping;
 pub mod lifecycle;
 pub mod limits;

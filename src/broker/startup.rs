@@ -22,6 +22,7 @@ use crate::broker::assignment::{Assignment, Parts};
 use crate::broker::cleaner::CleanerDuty;
 use crate::broker::disk;
 use crate::broker::doors::{Doors, Runtimes};
+use crate::broker::durability;
 use crate::broker::housekeeping;
 use crate::broker::lifecycle::{Broker, Running};
 use crate::broker::limits;
@@ -161,9 +162,11 @@ async fn assemble(
     let cores = start_cores(&shared, &doors)?;
     let stop = CancellationToken::new();
     let accepting = start_accepting(&shared, &cores, bound, &stop, runtimes);
+    let rounds = durability::start(&shared, &storage, runtimes);
     let mut chores = housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores);
     chores.extend(start_cleaner(&shared, &storage, &stop, runtimes));
-    let following = start_following(&shared, assignment, runtimes);
+    let mut following = start_following(&shared, assignment, runtimes);
+    following.extend(rounds);
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch })
 }
 

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use crate::broker::doors::Doors;
 use crate::config::broker::BrokerConfig;
 use crate::partition::directory::Directory;
+use crate::partition::dirty::DirtyList;
 use crate::partition::replica::{PartitionHandle, PartitionId, Room, StartKeeper};
 
 /// The quorum's own log lies beside the others, in the first directory; it is no topic.
@@ -78,6 +79,8 @@ pub struct LogDir {
     pub directory: LogDirectory,
     /// Whether it takes produced data.
     pub room: Arc<Room>,
+    /// Its partitions with bytes to fsync.
+    pub dirty: Arc<DirtyList>,
     /// What the rest of the broker sees of it.
     pub seen: Arc<Directory>,
     noted_full: AtomicBool,
@@ -179,6 +182,8 @@ pub struct Opened {
     pub log: Arc<Log>,
     /// Whether its directory takes produced data.
     pub room: Arc<Room>,
+    /// Where it notes bytes to fsync.
+    pub dirty: Arc<DirtyList>,
     /// What opening had to do.
     pub recovered: Recovered,
 }
@@ -211,6 +216,7 @@ impl Storage {
                 log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
                 clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
                 room: Arc::default(),
+                dirty: Arc::default(),
                 noted_full: AtomicBool::new(false),
                 seen: Arc::new(Directory::new(root.clone())),
                 logs: Mutex::default(),
@@ -328,7 +334,7 @@ impl Storage {
         if let Some(point) = dir.clean_points.lock().get(name).filter(|_| there.is_some()) {
             log.set_clean_point(*point);
         }
-        Ok(Opened { log, room: dir.room.clone(), recovered })
+        Ok(Opened { log, room: dir.room.clone(), dirty: dir.dirty.clone(), recovered })
     }
 
     /// Finds the log's directory, or chooses one; the log counts as lying there from now on.

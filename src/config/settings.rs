@@ -222,7 +222,6 @@ mod tests {
         {
             assert_eq!(refused(name, "x"), format!("{name} is refused: {no_auth}"));
         }
-        assert!(refused("firn.durability", "disk").contains("not built yet"));
         assert!(refused("security.inter.broker.protocol", "SSL").contains("TLS"));
         assert_eq!(
             put(&mut settings, Source::File, "security.inter.broker.protocol", "PLAINTEXT"),

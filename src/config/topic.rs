@@ -29,6 +29,8 @@ pub struct TopicConfig {
     pub log: LogConfig,
     /// `min.insync.replicas`: fewer in-sync replicas refuse acks=all.
     pub min_insync_replicas: i32,
+    /// `firn.durability=disk`: a record counts as committed once it is fsynced.
+    pub durable: bool,
 }
 
 impl TopicConfig {
@@ -89,7 +91,7 @@ impl TopicConfig {
         log.local_retention_ms = within(log.local_retention_ms, log.retention_ms);
         log.local_retention_bytes = within(log.local_retention_bytes, log.retention_bytes);
         let min_insync_replicas = i32::try_from(read.number("min.insync.replicas")).unwrap_or(i32::MAX);
-        Ok(TopicConfig { log, min_insync_replicas })
+        Ok(TopicConfig { log, min_insync_replicas, durable: read.text("firn.durability") == "disk" })
     }
 }
 
@@ -261,7 +263,10 @@ mod tests {
     #[test]
     fn nothing_said_is_the_logs_own_default() {
         let resolved = TopicConfig::resolve(&Settings::default(), "t", &Overrides::new()).unwrap();
-        assert_eq!(resolved, TopicConfig { log: LogConfig::default(), min_insync_replicas: 1 });
+        assert_eq!(
+            resolved,
+            TopicConfig { log: LogConfig::default(), min_insync_replicas: 1, durable: false }
+        );
     }
 
     #[test]

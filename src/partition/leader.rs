@@ -1,6 +1,7 @@
 //! Appending as leader: what has to hold before a batch reaches the log, and what it moves afterwards.
 //! It is not validation of the batch itself (the log does that) and wakes nobody (the caller announces the append).
-//! Invariant: an append that was answered is below the high watermark, because this leader is the only replica.
+//! Invariant: an append is answered to a client once it is below the high watermark: at once with the only replica here,
+//! after the next round of fsyncs where `firn.durability=disk`.
 
 use firnline_tiering::log::append::{AppendAs, AppendError, Appended, Origin};
 use firnline_tiering::offsets::Offset;
@@ -79,7 +80,7 @@ impl Replica {
         let bytes = batch.len() as u64;
         let appended = self.log().append(batch, &append)?;
         self.room().take(bytes);
-        self.commit_to_end();
+        self.appended();
         Ok(LeaderAppended { appended, log_start: self.offsets().log_start })
     }
 }

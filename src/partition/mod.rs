@@ -7,6 +7,7 @@ pub mod cold_desk;
 pub mod cold_lane;
 pub mod cold_limits;
 pub mod directory;
+pub mod dirty;
 pub mod hosted;
 pub mod leader;
 pub mod local_desk;

@@ -12,6 +12,7 @@ use firnline_tiering::log::truncate::CutError;
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::{LogOffsets, Offset};
 
+use crate::partition::dirty::DirtyList;
 use crate::partition::traffic::Traffic;
 use crate::purgatory::delayed::{Interest, WaitKey};
 
@@ -43,6 +44,10 @@ pub struct ReplicaSettings {
     pub min_insync: i32,
     /// Whether its log directory has room left for produced data.
     pub room: Arc<Room>,
+    /// `firn.durability=disk`: only fsynced records count as committed.
+    pub durable: bool,
+    /// Where it notes that it has bytes to fsync.
+    pub dirty: Arc<DirtyList>,
     /// Keeps its log start where a crash cannot lower it.
     pub keeper: Weak<dyn StartKeeper>,
 }
@@ -97,6 +102,10 @@ pub struct Replica {
     room: Arc<Room>,
     /// Weak: the directories are let go with the broker, whoever still holds a partition then.
     keeper: Weak<dyn StartKeeper>,
+    durable: AtomicBool,
+    dirty: Arc<DirtyList>,
+    /// Noted since the last round took notes.
+    is_dirty: AtomicBool,
     interest: Arc<Interest>,
     leading: AtomicBool,
     leader_epoch: AtomicI32,
@@ -129,10 +138,11 @@ pub enum EpochRefused {
 
 impl Replica {
     /// A replica that leads. With one replica everything in the log is committed, so the high watermark starts at
-    /// the log's end.
+    /// the log's end; with `durable` at the end of what is fsynced, so flush the log first.
     pub fn lead(settings: ReplicaSettings) -> PartitionHandle {
         settings.log.begin_epoch(settings.leader_epoch);
         let end = settings.log.offsets().end;
+        let end = if settings.durable { end.min(settings.log.recovery_point()) } else { end };
         Arc::new(Self {
             id: settings.id,
             topic_name: settings.topic_name,
@@ -140,6 +150,9 @@ impl Replica {
             internal: settings.internal,
             room: settings.room,
             keeper: settings.keeper,
+            durable: AtomicBool::new(settings.durable),
+            dirty: settings.dirty,
+            is_dirty: AtomicBool::new(false),
             interest: Arc::default(),
             leading: AtomicBool::new(true),
             leader_epoch: AtomicI32::new(settings.leader_epoch.0),
@@ -268,8 +281,43 @@ impl Replica {
         (self.in_sync.load(Ordering::Acquire), self.min_insync.load(Ordering::Acquire))
     }
 
+    /// What an append moves: the high watermark, or with `durable` a note for the next round.
+    pub(super) fn appended(&self) {
+        if self.durable.load(Ordering::Acquire) {
+            self.note_dirty();
+        } else {
+            self.commit_to_end();
+        }
+    }
+
+    /// A changed `firn.durability`. What is in the log is committed at once when fsync is no longer asked for; the
+    /// caller tells who waits.
+    pub fn set_durable(&self, durable: bool) {
+        self.durable.store(durable, Ordering::Release);
+        if !durable {
+            self.commit_to_end();
+        }
+    }
+
+    /// Asks for this partition's part in the next round.
+    pub fn note_dirty(&self) {
+        if !self.is_dirty.swap(true, Ordering::AcqRel) {
+            self.dirty.note(self.wait_key());
+        }
+    }
+
+    /// Fsyncs what was appended so far and lets the high watermark follow. Waits for the disk. After an error the log
+    /// is offline, or the disk is full and the call may be repeated.
+    pub fn make_durable(&self) -> io::Result<()> {
+        // Falls first: an append that finds it fallen notes again, one that found it raised is seen by the flush.
+        self.is_dirty.swap(false, Ordering::AcqRel);
+        let end = self.log.flush()?;
+        self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
+        Ok(())
+    }
+
     /// Moves the high watermark forward to the log's end; appends of several cores may come in any order (I6).
-    pub(super) fn commit_to_end(&self) {
+    fn commit_to_end(&self) {
         let end = self.log.offsets().end;
         self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
         self.log.note_replicated(end);

@@ -88,6 +88,22 @@ impl WakeBoard {
         }
     }
 
+    /// Tells every core that waits for any of these, each at most once: every letter is posted before the first core
+    /// is told. From a thread that is no serving core.
+    pub fn announce_all<'a>(&self, news: impl IntoIterator<Item = (WaitKey, &'a Interest)>) {
+        let mut waiting = 0;
+        for (key, interest) in news {
+            let cores = interest.cores();
+            waiting |= cores;
+            for core in (0..self.boxes.len()).filter(|core| cores & Interest::bit(*core) != 0) {
+                self.post(core, key);
+            }
+        }
+        for core in (0..self.boxes.len()).filter(|core| waiting & Interest::bit(*core) != 0) {
+            self.tell(core);
+        }
+    }
+
     fn post(&self, core: usize, key: WaitKey) {
         let mut keys = self.boxes[core].keys.lock();
         if keys.last() != Some(&key) {
@@ -386,6 +402,21 @@ mod tests {
         let local = LocalSet::new();
         local.spawn_local(there.clone().drive());
         assert_eq!(local.run_until(wait.woken()).await, Woken::News);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_of_many_partitions_wakes_each_core_once() {
+        let board = WakeBoard::new(2);
+        let purgatory = Purgatory::new(1, board.clone());
+        let (key, other) = (Arc::new(Interest::default()), Arc::new(Interest::default()));
+        let mut first = purgatory.watch([(KEY, &key)], soon());
+        let mut second = purgatory.watch([(OTHER, &other)], soon());
+        board.announce_all([(KEY, &*key), (OTHER, &*other), (KEY, &*key)]);
+        assert_eq!(board.cross_core_wakes(), 1);
+        let local = LocalSet::new();
+        local.spawn_local(purgatory.clone().drive());
+        assert_eq!(local.run_until(first.woken()).await, Woken::News);
+        assert_eq!(local.run_until(second.woken()).await, Woken::News);
     }
 
     #[tokio::test(start_paused = true)]

@@ -205,6 +205,10 @@ impl Seen {
                 .of(counters.produce_batches.get()),
             Family::counter("firn_append_retries", "Appends that found the log's lock taken and tried again")
                 .of(counters.append_retries.get()),
+            Family::counter("firn_durability_rounds", "Rounds of fsyncs before acknowledgements")
+                .of(counters.durability_rounds.get()),
+            Family::counter("firn_durability_syncs", "Partitions made durable in those rounds")
+                .of(counters.durability_syncs.get()),
             Family::counter("firn_connections_accepted", "Connections accepted")
                 .of(counters.connections_accepted.get()),
             Family::counter("firn_connections_refused", "Connections refused because there were too many")

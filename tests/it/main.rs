@@ -19,6 +19,7 @@ mod committed;
 mod compaction;
 mod connections;
 mod demo;
+mod durability;
 mod every_version;
 mod fetch_cold;
 mod fetch_hot;

@@ -3,11 +3,13 @@
 //! later of the same connection starts, so that send order is offset order (I3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firnline_tiering::batch::header::BatchHeader;
 use firnline_tiering::batch::validate::Invalid;
 use firnline_tiering::log::append::{AppendError, Appended, Origin};
 use firnline_tiering::offsets::Offset;
+use tokio::time::Instant;
 
 use crate::api::context::{Answer, Context};
 use crate::api::data::leader_hint::endpoints;
@@ -15,26 +17,23 @@ use crate::api::error_code::ErrorCode;
 use crate::partition::hosted::HostedTopic;
 use crate::partition::leader::{LeaderAppend, LeaderAppended, ProduceRefused};
 use crate::partition::replica::PartitionHandle;
+use crate::purgatory::delayed::Woken;
 use crate::wire::header::Header;
-use crate::wire::produce::ProduceView;
+use crate::wire::produce::{ProduceOutline, ProduceView};
 use crate::wire::produce_answer::{LeaderHint, Produced, RecordError, encode};
 
 /// Handles one Produce request.
 pub fn handle(ctx: &Context, header: &Header, view: ProduceView) -> Answer {
     let mut producing = Producing::new(ctx, header, view);
     if producing.append_all(ctx) {
-        if producing.unflushed.is_empty() {
-            return producing.answer(ctx, header);
-        }
-        let (ctx, header) = (ctx.clone(), header.clone());
-        return Answer::Later(Box::pin(async move { producing.flush(&ctx, &header).await }));
+        return producing.finish(ctx, header);
     }
     let (ctx, header) = (ctx.clone(), header.clone());
     Answer::First(Box::pin(async move {
         loop {
             tokio::task::yield_now().await;
             if producing.append_all(&ctx) {
-                return producing.flush(&ctx, &header).await;
+                return producing.finish(&ctx, &header);
             }
         }
     }))
@@ -50,6 +49,16 @@ struct Producing {
     done: Vec<Produced>,
     /// Slots that wait for an fsync up to an offset (`flush.messages`).
     unflushed: Vec<(usize, PartitionHandle, Offset)>,
+    /// In the log and not committed yet.
+    awaited: Vec<Awaited>,
+}
+
+/// A slot that waits for its partition's high watermark.
+struct Awaited {
+    slot: usize,
+    partition: PartitionHandle,
+    /// The offset after its last record.
+    next: Offset,
 }
 
 impl Producing {
@@ -62,7 +71,8 @@ impl Producing {
         };
         let refused = refuse_whole(&view);
         let done = Vec::with_capacity(view.slots());
-        Self { view, topic: None, how, refused, done, unflushed: Vec::new() }
+        let (unflushed, awaited) = (Vec::new(), Vec::new());
+        Self { view, topic: None, how, refused, done, unflushed, awaited }
     }
 
     /// Appends until every slot is done, or until a lock is taken; answers whether all are done.
@@ -100,7 +110,13 @@ impl Producing {
         let bytes = records.len() as u64;
         match partition.append(records, &self.how) {
             Ok(done) => {
-                ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
+                let next = done.appended.last_offset.next();
+                if partition.high_watermark() >= next {
+                    ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
+                } else if self.view.acks() != 0 {
+                    let (slot, partition) = (self.done.len(), partition.clone());
+                    self.awaited.push(Awaited { slot, partition, next });
+                }
                 ctx.shared.counters.produce_bytes.add(bytes);
                 ctx.shared.counters.produce_batches.add(1);
                 let Appended { base_offset, last_offset, .. } = done.appended;
@@ -118,25 +134,78 @@ impl Producing {
         }
     }
 
-    /// Answers once what has to be fsynced is. Nobody waits for that with acks=0.
-    async fn flush(mut self, ctx: &Context, header: &Header) -> Answer {
-        let unflushed = std::mem::take(&mut self.unflushed);
+    /// Answers at once, or once everything appended is fsynced (where a count asks for that) and committed.
+    fn finish(self, ctx: &Context, header: &Header) -> Answer {
+        let (acks, timeout_ms) = (self.view.acks(), self.view.timeout_ms());
+        let Self { view, done, unflushed, awaited, .. } = self;
+        let finished = Finished { acks, outline: view.into_outline(), done };
+        // Nobody waits for an fsync with acks=0.
+        if awaited.is_empty() && (unflushed.is_empty() || acks == 0) {
+            return finished.answer(ctx, header);
+        }
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        let (ctx, header) = (ctx.clone(), header.clone());
+        Answer::Later(Box::pin(async move {
+            let mut finished = finished;
+            finished.flush(&ctx, unflushed).await;
+            finished.commit(&ctx, awaited, deadline).await;
+            finished.answer(&ctx, &header)
+        }))
+    }
+}
+
+/// A request whose batches are in the log or refused; its frame is gone.
+struct Finished {
+    acks: i16,
+    outline: ProduceOutline,
+    done: Vec<Produced>,
+}
+
+impl Finished {
+    /// Waits until what `flush.messages` asks for is fsynced.
+    async fn flush(&mut self, ctx: &Context, unflushed: Vec<(usize, PartitionHandle, Offset)>) {
         for (slot, partition, upto) in unflushed {
-            if self.view.acks() == 0 {
-                break;
-            }
             let flushed = ctx.shared.lane.run(move || partition.log().flush_to(upto)).await;
             if let Err(error) = flushed {
                 self.done[slot] = failed(ErrorCode::KafkaStorage, format!("not flushed: {error}"));
             }
         }
-        self.answer(ctx, header)
+    }
+
+    /// Waits in the core's purgatory; what is not committed by `deadline` is answered as timed out, and stays.
+    async fn commit(&mut self, ctx: &Context, mut awaited: Vec<Awaited>, deadline: Instant) {
+        if awaited.is_empty() {
+            return;
+        }
+        let purgatory = ctx.core.purgatory.clone();
+        let keys = awaited.iter().map(|it| (it.partition.wait_key(), it.partition.interest()));
+        let mut wait = purgatory.watch(keys, deadline);
+        loop {
+            awaited.retain(|it| match it.verdict() {
+                None => true,
+                Some(Ok(())) => false,
+                Some(Err((code, why))) => {
+                    self.done[it.slot] = failed(code, why);
+                    false
+                }
+            });
+            if awaited.is_empty() {
+                return;
+            }
+            if wait.woken().await == Woken::Deadline {
+                for it in &awaited {
+                    let why = format!("not committed in time: the high watermark is below {}", it.next);
+                    self.done[it.slot] = failed(ErrorCode::RequestTimedOut, why);
+                }
+                return;
+            }
+        }
     }
 
     fn answer(self, ctx: &Context, header: &Header) -> Answer {
         let failures = self.done.iter().filter(|produced| produced.error != 0).count();
         ctx.shared.counters.produce_failures.add(failures as u64);
-        if self.view.acks() == 0 {
+        if self.acks == 0 {
             return match self.done.iter().find(|produced| produced.error != 0) {
                 None => Answer::Silent,
                 // The only way to tell a client that awaits no answer.
@@ -146,8 +215,21 @@ impl Producing {
             };
         }
         let endpoints = endpoints(ctx, self.done.iter().filter_map(|produced| produced.current_leader));
-        let outline = self.view.into_outline();
-        encode(header, &outline, &self.done, &endpoints, 0).into()
+        encode(header, &self.outline, &self.done, &endpoints, 0).into()
+    }
+}
+
+impl Awaited {
+    /// Committed, lost for this client, or `None`: neither yet.
+    fn verdict(&self) -> Option<Result<(), (ErrorCode, String)>> {
+        if self.partition.high_watermark() >= self.next {
+            return Some(Ok(()));
+        }
+        if let Some(what) = self.partition.log().offline() {
+            return Some(Err((ErrorCode::KafkaStorage, what.to_string())));
+        }
+        let lost = || (ErrorCode::NotLeaderOrFollower, "this broker does not lead the partition".to_owned());
+        (!self.partition.is_leader()).then(|| Err(lost()))
     }
 }
 

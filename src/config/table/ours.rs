@@ -19,7 +19,7 @@ pub const OURS: &[Key] = &[
     broker("firn.cache.disk.bytes", long_from(0), Some("1073741824"), "Disk for chunks read from the bucket, at most a tenth of the file system; 0 keeps them in memory only."),
     broker("firn.cache.disk.path", Kind::Text, None, "Directory of those chunks; without it .firn-cache in the first of log.dirs."),
     broker("firn.cold.lane.memory.bytes", long_from(4194304), Some("67108864"), "Memory for local log data that is not in the page cache, on its way to consumers and read ahead for them."),
-    broker("firn.durability", Kind::Choice(&["cache", "disk"]), Some("cache"), "What acknowledged means: in the log of every in-sync replica, as in Kafka (cache), or fsynced there too (disk).").default_only("fsync before the acknowledgement is not built yet"),
+    broker("firn.durability", Kind::Choice(&["cache", "disk"]), Some("cache"), "What acknowledged means: in the log of every in-sync replica, as in Kafka (cache), or fsynced there too (disk)."),
     broker("firn.validate.compressed", Kind::Boolean, Some("false"), "Open compressed batches when they are produced and check the records inside.").dynamic(),
     broker("firn.disk.reserve.bytes", long_from(0), None, "Free bytes below which produce is refused; without it the smaller of 256 MiB and 5 % of the file system."),
     broker("firn.cores", int_from(0), Some("0"), "Serving cores; 0 means one per CPU this process may use."),

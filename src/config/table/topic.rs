@@ -50,5 +50,5 @@ pub const TOPIC: &[Key] = &[
     topic("follower.replication.throttled.replicas", Kind::List(&[]), "", "Replicas that are throttled.").accepted(ALONE),
     topic("message.downconversion.enable", Kind::Boolean, "true", "Conversion for consumers of before 2017.").from(&["log.message.downconversion.enable"]).accepted("batches are always served as stored"),
     topic("errors.deadletterqueue.group.enable", Kind::Boolean, "false", "Let share groups use this topic for dead letters.").accepted("share groups are not built yet"),
-    topic("firn.durability", Kind::Choice(&["cache", "disk"]), "cache", "What acknowledged means: in the log of every in-sync replica (cache), or fsynced there too (disk).").from(&["firn.durability"]).default_only("fsync before the acknowledgement is not built yet"),
+    topic("firn.durability", Kind::Choice(&["cache", "disk"]), "cache", "What acknowledged means: in the log of every in-sync replica (cache), or fsynced there too (disk).").from(&["firn.durability"]),
 ];

@@ -275,6 +275,14 @@ impl GroupCoordinator {
         self.shards.load().by_index.contains_key(&partition)
     }
 
+    /// Sends the answers of a partition's shard whose records are committed by now: for whoever moves a high watermark
+    /// later than the append.
+    pub fn committed(&self, partition: i32) {
+        if let Some(led) = self.shards.load().by_index.get(&partition) {
+            led.shard.release();
+        }
+    }
+
     fn shard(&self, group: &GroupId) -> Result<Arc<Shard>, GroupError> {
         let shards = self.shards.load();
         if shards.partitions == 0 {

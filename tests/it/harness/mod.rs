@@ -8,5 +8,7 @@ pub mod bucket;
 pub mod process;
 pub mod records;
 pub mod tier;
+#[path = "../../../tiering/tests/support/twin/mod.rs"]
+pub mod twin;
 pub mod wait;
 pub mod wire_client;
