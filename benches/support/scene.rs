@@ -27,6 +27,7 @@ pub fn log(dir: &Path, segment_bytes: u64) -> Arc<Log> {
         dir: dir.join("log-0"),
         config,
         files: Arc::new(OsFiles),
+        health: Arc::default(),
         clock: Arc::new(SystemClock),
         clean_shutdown: false,
         recovery_point: Offset(0),

@@ -126,6 +126,7 @@ impl Context {
     /// The error for a partition that is not held here: unknown, or led by another broker.
     pub fn not_here(&self, topic: &str, index: i32) -> ErrorCode {
         match self.metadata().leader(topic, index) {
+            Some(_) if self.shared.hosted.is_failed(topic, index) => ErrorCode::KafkaStorage,
             Some(_) => ErrorCode::NotLeaderOrFollower,
             None => ErrorCode::UnknownTopicOrPartition,
         }

@@ -37,6 +37,9 @@ pub struct Assignment {
     acted: Arc<MetadataImage>,
     /// Partitions whose log could not be opened: tried again with every image and by housekeeping.
     failed: BTreeSet<PartitionId>,
+    /// Partitions of the first image that could not be opened: their logs are somewhere. `None` before that image;
+    /// whatever comes later was made since.
+    unopened: Option<BTreeSet<PartitionId>>,
     assigned: watch::Sender<u64>,
 }
 
@@ -62,7 +65,10 @@ impl Assignment {
         let (assigned, reached) = watch::channel(0);
         let Parts { node, settings, storage, hosted, board, cold } = parts;
         let (acted, failed) = (Arc::default(), BTreeSet::new());
-        (Self { node, settings, storage, hosted, board, cold, acted, failed, assigned }, reached)
+        (
+            Self { node, settings, storage, hosted, board, cold, acted, failed, unopened: None, assigned },
+            reached,
+        )
     }
 
     /// Deletes what a crash left of deleted topics. A log that the metadata never knew is left alone and named: the
@@ -131,9 +137,17 @@ impl Assignment {
         }
         self.reconfigure(&image, &delta.configs);
         self.hand_rows(&image, &delta.tiers);
+        self.tell_failed(&image);
         let offset = image.offset;
+        self.unopened.get_or_insert_with(|| self.failed.clone());
         self.acted = image;
         self.assigned.send_replace(offset);
+    }
+
+    /// Clients of a partition that could not be opened are told that its storage failed, not to look elsewhere.
+    fn tell_failed(&self, image: &MetadataImage) {
+        let named = |id: &PartitionId| Some((image.topics.get(id.topic)?.name.to_string(), id.index));
+        self.hosted.set_failed(self.failed.iter().filter_map(named).collect());
     }
 
     /// Whether a partition has to be opened; one that is open is told what changed.
@@ -168,6 +182,7 @@ impl Assignment {
                     .map(|row| RemoteEnd { at: row.end, epoch: row.end_epoch }),
                 log_start: tier.as_ref().map_or(Offset(0), |row| row.log_start),
                 config: config.log.clone(),
+                fresh: self.unopened.as_ref().is_some_and(|unopened| !unopened.contains(&id)),
             });
             news.push((id, topic, config.min_insync_replicas, tier));
         }

@@ -10,7 +10,7 @@ const HYSTERESIS: u64 = 8;
 
 /// Looks at every directory once.
 pub fn watch(storage: &Storage, logs: &Logs) {
-    for dir in storage.dirs() {
+    for dir in storage.dirs().iter().filter(|dir| dir.health.failed().is_none()) {
         let path = dir.directory.root().display();
         let space = match dir.directory.space() {
             Ok(space) => space,

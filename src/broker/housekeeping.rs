@@ -8,6 +8,7 @@ use std::time::Duration;
 use firnline_tiering::gc::expired_local;
 use firnline_tiering::log::directory::LogName;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,17 +30,18 @@ const TURN_PER_LOG: Duration = Duration::from_micros(200);
 /// How often directories of deleted logs are looked for: it lists the log directories.
 const PURGE_TURN: Duration = Duration::from_secs(5);
 
-/// Starts the duties.
+/// Starts the duties. `lost` is told once the disks leave this broker nothing to go on with.
 pub fn start(
     shared: &Arc<Shared>,
     storage: &Arc<Storage>,
     tiers: Option<&Arc<Tiers>>,
     stop: &CancellationToken,
     chores: &Handle,
+    lost: watch::Sender<Option<String>>,
 ) -> Vec<JoinHandle<()>> {
     let logs = &shared.config.log;
     let mut duties = vec![
-        chores.spawn(look_at_logs(shared.clone(), storage.clone(), stop.clone())),
+        chores.spawn(look_at_logs(shared.clone(), storage.clone(), lost, stop.clone())),
         chores.spawn(every(PURGE_TURN, stop.clone(), {
             let (shared, storage) = (shared.clone(), storage.clone());
             move || purge(&shared, &storage)
@@ -78,13 +80,19 @@ async fn every(pause: Duration, stop: CancellationToken, duty: impl Fn() + Send 
 }
 
 /// Looks at the disks and at every log, again and again.
-async fn look_at_logs(shared: Arc<Shared>, storage: Arc<Storage>, stop: CancellationToken) {
+async fn look_at_logs(
+    shared: Arc<Shared>,
+    storage: Arc<Storage>,
+    lost: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+) {
     let mut last = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(TURN) => {
                 disk::watch(&storage, &shared.config.log);
+                tell_lost(&storage, &lost);
                 shared.lane.sweep();
             }
         }
@@ -94,6 +102,15 @@ async fn look_at_logs(shared: Arc<Shared>, storage: Arc<Storage>, stop: Cancella
             storage.close_idle();
             last = Instant::now();
         }
+    }
+}
+
+/// Says, once, that the disks leave this broker nothing to go on with.
+fn tell_lost(storage: &Storage, lost: &watch::Sender<Option<String>>) {
+    let Some(why) = storage.lost() else { return };
+    let told = lost.send_if_modified(|known| known.is_none() && known.replace(why.clone()).is_none());
+    if told {
+        tracing::error!(%why, "the broker cannot go on");
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firnline_controller::id::BrokerEpoch;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ pub(super) struct Running {
     pub(super) chores: Vec<JoinHandle<()>>,
     pub(super) following: Vec<JoinHandle<()>>,
     pub(super) broker_epoch: BrokerEpoch,
+    pub(super) lost: watch::Receiver<Option<String>>,
 }
 
 /// A broker that runs. Dropping it without `shutdown` is a crash: nothing is flushed and no marker is left.
@@ -59,6 +61,17 @@ impl Broker {
     /// The bucket and what moves to it; `None` without one.
     pub fn tiers(&self) -> Option<&Arc<Tiers>> {
         self.tiers.as_ref()
+    }
+
+    /// Waits until the disks leave this broker nothing to go on with, and answers why: then it should stop.
+    pub async fn lost(&self) -> String {
+        let Some(running) = &self.running else { return std::future::pending().await };
+        let mut lost = running.lost.clone();
+        match lost.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            // Housekeeping ended: the broker stops anyway.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Where tasks of telemetry and admin run: they may wait, and never on a serving core.

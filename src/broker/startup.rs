@@ -11,6 +11,7 @@ use firnline_controller::client::{Controller, ControllerConfig};
 use firnline_controller::decide::brokers::BrokerRegistration;
 use firnline_controller::id::{BrokerEpoch, BrokerId};
 use firnline_controller::record::kinds::Endpoint as ClusterEndpoint;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -148,7 +149,7 @@ async fn assemble(
         clock: doors.clock.clone(),
         entropy: doors.entropy.clone(),
         tiers: commit,
-        directories: storage.dirs().iter().map(|dir| dir.seen.clone()).collect(),
+        directories: storage.seen(),
         producer_ids: ProducerIds::default(),
         transactions_refused: SaidOnce::default(),
         config,
@@ -163,11 +164,13 @@ async fn assemble(
     let stop = CancellationToken::new();
     let accepting = start_accepting(&shared, &cores, bound, &stop, runtimes);
     let rounds = durability::start(&shared, &storage, runtimes);
-    let mut chores = housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores);
+    let (tell_lost, lost) = watch::channel(None);
+    let mut chores =
+        housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores, tell_lost);
     chores.extend(start_cleaner(&shared, &storage, &stop, runtimes));
     let mut following = start_following(&shared, assignment, runtimes);
     following.extend(rounds);
-    Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch })
+    Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch, lost })
 }
 
 /// The cleaner, unless it is switched off.

@@ -2,9 +2,9 @@
 //! It knows which directory holds which log; it does not know which logs there should be (`assignment.rs` does).
 //! Invariant: a log lies in exactly one directory, and a directory left cleanly has a checkpoint for every log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -13,6 +13,7 @@ use firnline_tiering::clock::Clock;
 use firnline_tiering::config::LogConfig;
 use firnline_tiering::entropy::Entropy;
 use firnline_tiering::hot::file::Files;
+use firnline_tiering::hot::health::{DirHealth, is_full};
 use firnline_tiering::log::directory::{
     CheckpointKind, DirectoryError, DirectoryOwner, LogDirectory, LogName, Offsets,
 };
@@ -63,6 +64,16 @@ pub enum StorageError {
         /// What the metadata says.
         wanted: TopicId,
     },
+    /// It lies, or may lie, in a directory whose disk failed.
+    #[error("{log}: log directory {dir} is offline: {why}")]
+    Offline {
+        /// Its directory's name.
+        log: String,
+        /// The log directory.
+        dir: PathBuf,
+        /// What failed there.
+        why: Arc<str>,
+    },
     /// The disk failed under a log that stays open.
     #[error("{log}: {source}")]
     Failed {
@@ -81,8 +92,12 @@ pub struct LogDir {
     pub room: Arc<Room>,
     /// Its partitions with bytes to fsync.
     pub dirty: Arc<DirtyList>,
+    /// Shared with every log in it.
+    pub health: Arc<DirHealth>,
     /// What the rest of the broker sees of it.
     pub seen: Arc<Directory>,
+    /// Logs that lay in it at the start: when its disk fails they are not looked for elsewhere.
+    found: BTreeSet<LogName>,
     noted_full: AtomicBool,
     clean: bool,
     /// As on disk.
@@ -95,6 +110,37 @@ pub struct LogDir {
 }
 
 impl LogDir {
+    fn new(directory: LogDirectory) -> Result<Self, StorageError> {
+        let health: Arc<DirHealth> = Arc::default();
+        Ok(Self {
+            clean: directory.was_clean(),
+            recovery_points: Mutex::new(directory.load(CheckpointKind::RecoveryPoint)?),
+            log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
+            clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
+            found: directory.logs()?.into_iter().collect(),
+            room: Arc::default(),
+            dirty: Arc::default(),
+            noted_full: AtomicBool::new(false),
+            seen: Arc::new(Directory::new(directory.root().to_owned(), health.clone())),
+            logs: Mutex::default(),
+            health,
+            directory,
+        })
+    }
+
+    /// Passes a result on; one that says the disk failed takes the directory offline.
+    fn judged<T>(&self, result: Result<T, DirectoryError>) -> Result<T, DirectoryError> {
+        if let Err(DirectoryError::Storage { source, .. }) = &result
+            && !is_full(source)
+        {
+            let why = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            if self.health.fail(why.as_str().into()) {
+                tracing::error!(dir = %self.directory.root().display(), %why, "log directory goes offline");
+            }
+        }
+        result
+    }
+
     /// Whether the last look at the disk found it full.
     pub fn noted_full(&self) -> bool {
         self.noted_full.load(Ordering::Relaxed)
@@ -113,7 +159,7 @@ impl LogDir {
             let at = next.entry(name.clone()).or_insert(*start);
             *at = (*at).max(*start);
         }
-        self.directory.save(CheckpointKind::LogStart, &next)?;
+        self.judged(self.directory.save(CheckpointKind::LogStart, &next))?;
         *kept = next;
         Ok(())
     }
@@ -121,7 +167,7 @@ impl LogDir {
     /// Saves where everything below is fsynced.
     fn save_recovery_points(&self, points: Offsets) -> Result<(), StorageError> {
         let mut saved = self.recovery_points.lock();
-        self.directory.save(CheckpointKind::RecoveryPoint, &points)?;
+        self.judged(self.directory.save(CheckpointKind::RecoveryPoint, &points))?;
         *saved = points;
         Ok(())
     }
@@ -150,6 +196,8 @@ impl LogDir {
 /// All log directories.
 pub struct Storage {
     dirs: Vec<LogDir>,
+    /// Those that could not be opened at the start.
+    unopened: Vec<Arc<Directory>>,
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -174,6 +222,8 @@ pub struct Wanted {
     pub remote_end: Option<RemoteEnd>,
     /// Log start as the quorum knows it; 0 for a log that is not tiered.
     pub log_start: Offset,
+    /// It was made after this broker started: no directory can hold it yet.
+    pub fresh: bool,
 }
 
 /// A log that is open.
@@ -191,8 +241,12 @@ pub struct Opened {
 /// The cluster these directories belong to: what they say, or a new id where the broker may format them.
 pub fn cluster_of(config: &BrokerConfig, doors: &Doors) -> Result<String, StorageError> {
     for dir in &config.log_dirs {
-        if let Some(identity) = LogDirectory::identity_of(&*doors.files, dir)? {
-            return Ok(identity.cluster_id);
+        match LogDirectory::identity_of(&*doors.files, dir) {
+            Ok(Some(identity)) => return Ok(identity.cluster_id),
+            Ok(None) => {}
+            // What cannot be read is offline, which opening decides; the others know the cluster too.
+            Err(DirectoryError::Storage { .. }) if *dir != config.log_dirs[0] => {}
+            Err(error) => return Err(error.into()),
         }
     }
     match config.dev {
@@ -207,24 +261,45 @@ impl Storage {
     pub fn open(config: &BrokerConfig, cluster_id: &str, doors: &Doors) -> Result<Self, StorageError> {
         let owner = DirectoryOwner { cluster_id: cluster_id.to_owned(), node_id: config.node_id };
         let Doors { files, clock, entropy, .. } = doors.clone();
-        let mut dirs = Vec::with_capacity(config.log_dirs.len());
+        let (mut dirs, mut unopened) = (Vec::with_capacity(config.log_dirs.len()), Vec::new());
         for root in &config.log_dirs {
-            let directory = LogDirectory::open(files.clone(), clock.clone(), &*entropy, root, &owner)?;
-            dirs.push(LogDir {
-                clean: directory.was_clean(),
-                recovery_points: Mutex::new(directory.load(CheckpointKind::RecoveryPoint)?),
-                log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
-                clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
-                room: Arc::default(),
-                dirty: Arc::default(),
-                noted_full: AtomicBool::new(false),
-                seen: Arc::new(Directory::new(root.clone())),
-                logs: Mutex::default(),
-                directory,
-            });
+            let opened = LogDirectory::open(files.clone(), clock.clone(), &*entropy, root, &owner);
+            match opened.map_err(StorageError::from).and_then(LogDir::new) {
+                Ok(dir) => dirs.push(dir),
+                // The first holds the quorum log: nothing goes without it.
+                Err(StorageError::Directory(error @ DirectoryError::Storage { .. })) if !dirs.is_empty() => {
+                    tracing::error!(dir = %root.display(), %error, "log directory is offline");
+                    let health = Arc::new(DirHealth::default());
+                    health.fail(error.to_string().into());
+                    unopened.push(Arc::new(Directory::new(root.clone(), health)));
+                }
+                Err(error) => return Err(error),
+            }
         }
         let hands = if doors.single_threaded { 1 } else { HANDS };
-        Ok(Self { dirs, files, clock, entropy, placing: Mutex::default(), hands })
+        Ok(Self { dirs, unopened, files, clock, entropy, placing: Mutex::default(), hands })
+    }
+
+    /// Every directory as the rest of the broker sees it; those that did not open come last.
+    pub fn seen(&self) -> Vec<Arc<Directory>> {
+        self.dirs.iter().map(|dir| &dir.seen).chain(&self.unopened).cloned().collect()
+    }
+
+    /// Why this broker cannot go on: the disk under the quorum log failed, which is that of the first directory, and
+    /// with one directory the only one.
+    pub fn lost(&self) -> Option<String> {
+        let first = self.dirs.first()?;
+        let why = first.health.failed()?;
+        let left = self.working().count();
+        let path = first.directory.root().display();
+        Some(match left {
+            0 => format!("every log directory is offline: {why}"),
+            _ => format!("log directory {path}, which holds the metadata, is offline: {why}"),
+        })
+    }
+
+    fn working(&self) -> impl Iterator<Item = &LogDir> {
+        self.dirs.iter().filter(|dir| dir.health.failed().is_none())
     }
 
     /// The directories, in the order of `log.dirs`.
@@ -242,7 +317,7 @@ impl Storage {
     /// Logs on disk that are not open, with the topic id in their `partition.metadata`.
     pub fn found(&self) -> Result<Vec<(LogName, Option<TopicId>)>, StorageError> {
         let mut found = Vec::new();
-        for dir in &self.dirs {
+        for dir in self.working() {
             for name in dir.directory.logs()? {
                 if name.name != QUORUM_LOG && !dir.logs.lock().contains_key(&name) {
                     let topic = dir.directory.log_metadata(&name)?.as_deref().and_then(topic_of);
@@ -257,19 +332,23 @@ impl Storage {
     /// what was created is durable then.
     pub fn open_logs(&self, wanted: Vec<Wanted>) -> Vec<Result<Opened, StorageError>> {
         let opened = self.by_many_hands(&wanted, |wanted| self.open_log(wanted));
-        let synced = || self.dirs.iter().try_for_each(|dir| dir.directory.sync());
-        match if wanted.is_empty() { Ok(()) } else { synced() } {
-            Ok(()) => opened,
-            // Which of them the directory would forget is not known, so that none of them may serve.
-            Err(error) => {
-                tracing::error!(%error, "new logs are not durable");
-                let failed = |wanted: &Wanted| StorageError::Failed {
-                    log: text(&wanted.name),
-                    source: std::io::Error::other(error.to_string()),
-                };
-                wanted.iter().map(|wanted| Err(failed(wanted))).collect()
-            }
+        if wanted.is_empty() {
+            return opened;
         }
+        let unsynced: Vec<(&LogDir, String)> = self
+            .working()
+            .filter_map(|dir| Some((dir, dir.judged(dir.directory.sync()).err()?.to_string())))
+            .collect();
+        // Which of them the directory would forget is not known, so that none of its logs may serve.
+        let forgets = |name: &LogName| unsynced.iter().find(|(dir, _)| dir.logs.lock().contains_key(name));
+        let kept = opened.into_iter().zip(&wanted).map(|(opened, wanted)| match forgets(&wanted.name) {
+            None => opened,
+            Some((_, why)) => {
+                tracing::error!(log = text(&wanted.name), why, "a new log is not durable");
+                Err(StorageError::Failed { log: text(&wanted.name), source: io::Error::other(why.clone()) })
+            }
+        });
+        kept.collect()
     }
 
     /// Does `each` for all of `list` on a few threads; answers in the list's order.
@@ -322,6 +401,7 @@ impl Storage {
             dir: path,
             config: wanted.config.clone(),
             files: self.files.clone(),
+            health: dir.health.clone(),
             clock: self.clock.clone(),
             clean_shutdown: dir.clean,
             recovery_point: known(&dir.recovery_points.lock()),
@@ -337,27 +417,44 @@ impl Storage {
         Ok(Opened { log, room: dir.room.clone(), dirty: dir.dirty.clone(), recovered })
     }
 
-    /// Finds the log's directory, or chooses one; the log counts as lying there from now on.
+    /// Finds the log's directory; a new one goes to the working directory with the fewest. The log counts as lying
+    /// there from now on.
     fn place(&self, wanted: &Wanted) -> Result<&LogDir, StorageError> {
-        let name = &wanted.name;
-        let mut found = None;
-        for dir in &self.dirs {
-            if dir.logs.lock().contains_key(name) || dir.directory.log_metadata(name)?.is_some() {
-                found = Some(dir);
-                break;
-            }
-        }
+        let found = self.lying(wanted)?;
         let _placing = self.placing.lock();
         // A configuration names at least one log directory.
-        let fewest = || self.dirs.iter().min_by_key(|dir| dir.logs.lock().len()).unwrap_or(&self.dirs[0]);
+        let fewest = || self.working().min_by_key(|dir| dir.logs.lock().len()).unwrap_or(&self.dirs[0]);
         let dir = found.unwrap_or_else(fewest);
-        dir.logs.lock().insert(name.clone(), wanted.id);
+        dir.logs.lock().insert(wanted.name.clone(), wanted.id);
         Ok(dir)
+    }
+
+    /// Where a log lies. One that may lie in a directory that is offline is never begun anew elsewhere.
+    fn lying(&self, wanted: &Wanted) -> Result<Option<&LogDir>, StorageError> {
+        let name = &wanted.name;
+        let offline = |dir: PathBuf, why| Err(StorageError::Offline { log: text(name), dir, why });
+        for dir in &self.dirs {
+            let held = dir.logs.lock().contains_key(name);
+            match dir.health.failed() {
+                Some(why) if held || (dir.found.contains(name) && !wanted.fresh) => {
+                    return offline(dir.directory.root().to_owned(), why);
+                }
+                Some(_) => {}
+                None if held || dir.judged(dir.directory.log_metadata(name))?.is_some() => {
+                    return Ok(Some(dir));
+                }
+                None => {}
+            }
+        }
+        match self.unopened.iter().find_map(|dir| Some((dir, dir.failed()?))) {
+            Some((dir, why)) if !wanted.fresh => offline(dir.path().to_owned(), why),
+            _ => Ok(None),
+        }
     }
 
     /// Renames a closed log's directory away; `purge_deleted` removes it later. A namesake of another topic stays.
     pub fn delete_log(&self, name: &LogName, topic: TopicId) -> Result<(), StorageError> {
-        for dir in &self.dirs {
+        for dir in self.working() {
             let held = dir.logs.lock().remove(name).is_some();
             let there = dir.directory.log_metadata(name)?;
             if there.is_some_and(|metadata| topic_of(&metadata).map_or(held, |found| found == topic)) {
@@ -374,7 +471,7 @@ impl Storage {
     /// Removes directories of deleted logs that have waited `delay_ms`.
     pub fn purge_deleted(&self, delay_ms: i64) -> Result<usize, StorageError> {
         let mut purged = 0;
-        for dir in &self.dirs {
+        for dir in self.working() {
             purged += dir.directory.purge_deleted(delay_ms)?;
         }
         Ok(purged)
@@ -384,7 +481,7 @@ impl Storage {
     pub fn checkpoint(&self, hosted: &[PartitionHandle]) -> Result<(), StorageError> {
         let by_id: BTreeMap<PartitionId, &PartitionHandle> =
             hosted.iter().map(|partition| (partition.id(), partition)).collect();
-        for dir in &self.dirs {
+        for dir in self.working() {
             let logs = dir.logs.lock().clone();
             let all = |offset: fn(&PartitionHandle) -> Offset| -> Offsets {
                 let held = logs.iter().filter_map(|(name, id)| Some((name, by_id.get(id)?)));
@@ -394,7 +491,8 @@ impl Storage {
             dir.save_recovery_points(all(|partition| partition.log().recovery_point()))?;
             dir.forget_gone()?;
             dir.keep_starts(&all(|partition| partition.offsets().log_start))?;
-            directory.save(CheckpointKind::HighWatermark, &all(|partition| partition.high_watermark()))?;
+            let marks = all(|partition| partition.high_watermark());
+            dir.judged(directory.save(CheckpointKind::HighWatermark, &marks))?;
         }
         self.save_clean_points(hosted)
     }
@@ -405,13 +503,13 @@ impl Storage {
             .iter()
             .filter_map(|partition| Some((partition.id(), partition.log().clean_point()?)))
             .collect();
-        for dir in &self.dirs {
+        for dir in self.working() {
             let logs = dir.logs.lock().clone();
             let mut saved = dir.clean_points.lock();
             let points: Offsets =
                 logs.iter().filter_map(|(name, id)| Some((name.clone(), *known.get(id)?))).collect();
             if *saved != points {
-                dir.directory.save(CheckpointKind::Cleaner, &points)?;
+                dir.judged(dir.directory.save(CheckpointKind::Cleaner, &points))?;
                 *saved = points;
             }
         }
@@ -420,7 +518,7 @@ impl Storage {
 
     /// Keeps log starts durably, each in its log's directory, before anybody sees them (I7).
     pub fn keep_starts(&self, starts: &Offsets) -> Result<(), StorageError> {
-        for dir in &self.dirs {
+        for dir in self.working() {
             let held = dir.logs.lock().clone();
             let here: Offsets = starts
                 .iter()
@@ -439,15 +537,20 @@ impl Storage {
     pub fn close(&self, hosted: &[PartitionHandle], broker_epoch: i64) -> Result<(), StorageError> {
         let closed = self.by_many_hands(hosted, |partition| {
             partition.resign();
-            let failed = |source| StorageError::Failed { log: partition.log().id().to_string(), source };
-            partition.log().close().map_err(failed)
+            let log = partition.log();
+            let failed = |source| StorageError::Failed { log: log.id().to_string(), source };
+            log.close().map_err(|source| (log.dir().parent().map(Path::to_owned), failed(source)))
         });
         self.checkpoint(hosted)?;
-        closed.into_iter().collect::<Result<(), StorageError>>()?;
-        for dir in &self.dirs {
+        let (mut failed, mut unclean) = (None, BTreeSet::new());
+        for (dir, error) in closed.into_iter().filter_map(Result::err) {
+            unclean.extend(dir);
+            failed = Some(error);
+        }
+        for dir in self.working().filter(|dir| !unclean.contains(dir.directory.root())) {
             dir.directory.mark_clean(broker_epoch)?;
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -56,7 +56,16 @@ pub async fn run(arguments: &Server) -> Result<(), Failure> {
     if let Some(data) = &dev_data {
         greet(data, broker.addr(), bound)?;
     }
-    signals.first().await;
+    let lost = tokio::select! {
+        () = signals.first() => None,
+        why = broker.lost() => Some(why),
+    };
+    if let Some(why) = lost {
+        // What can still be closed is; the failed disk keeps it from being a clean stop.
+        let _ = finish(broker, &stop).await;
+        return Err(Failure::new("the broker stopped", why)
+            .next("replace the disk, or take it out of log.dirs, and start again"));
+    }
     tokio::select! {
         stopped = finish(broker, &stop) => stopped,
         () = signals.again() => Err(Failure::new("stopped at once", "a second signal came before the clean stop ended")

@@ -2,7 +2,7 @@
 //! It opens and closes no log (`broker/assignment.rs` does) and knows nothing of partitions elsewhere.
 //! Invariant: a topic id is listed at most once, and a name leads to the topic that carries it now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -44,6 +44,8 @@ struct Table {
 #[derive(Debug, Default)]
 pub struct HostedPartitions {
     table: ArcSwap<Table>,
+    /// Partitions of this broker whose logs could not be opened, by topic name and index.
+    failed: ArcSwap<BTreeSet<(String, i32)>>,
     /// Held while a new table is built, so that two changes do not lose each other.
     change: Mutex<()>,
 }
@@ -69,6 +71,18 @@ impl HostedPartitions {
     /// One partition by topic id and index.
     pub fn get(&self, id: PartitionId) -> Option<PartitionHandle> {
         self.table.load().by_id.get(&id.topic)?.partition(id.index).cloned()
+    }
+
+    /// Replaces the list of partitions whose logs could not be opened.
+    pub fn set_failed(&self, failed: BTreeSet<(String, i32)>) {
+        if !failed.is_empty() || !self.failed.load().is_empty() {
+            self.failed.store(Arc::new(failed));
+        }
+    }
+
+    /// Whether this broker should hold the partition and could not open its log.
+    pub fn is_failed(&self, topic: &str, index: i32) -> bool {
+        self.failed.load().iter().any(|(name, at)| name == topic && *at == index)
     }
 
     /// Every partition held here, ordered by topic name and index.

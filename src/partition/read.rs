@@ -103,6 +103,9 @@ impl Replica {
             return Err(ReadRefused::NotLeader);
         }
         self.check_epoch(ask.claimed_epoch)?;
+        if let Some(what) = self.log().offline() {
+            return Err(ReadError::Storage { what }.into());
+        }
         let marks = self.marks();
         if let Some(diverging) = self.diverges(ask) {
             return Ok(Found { read: Some(Read::Empty), marks, diverging: Some(diverging) });

@@ -2,7 +2,7 @@
 //! spelling), those of kafka_exporter, and ours. It reads plain counters at each scrape and keeps none. The number of
 //! series is bounded by what is held; `firn.metrics.partition.level=off` leaves partitions out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -249,14 +249,15 @@ impl Seen {
                 usable.push((labels, left));
             }
         }
-        let offline: BTreeSet<_> = self
+        let offline: Vec<(Labels, usize)> = self
             .shared
-            .hosted
-            .all()
+            .directories
             .iter()
-            .filter(|replica| replica.log().offline().is_some())
-            .filter_map(|replica| replica.log().dir().parent().map(std::path::Path::to_owned))
+            .map(|it| {
+                (vec![("logDirectory", it.path().display().to_string())], it.failed().is_some() as usize)
+            })
             .collect();
+        let count: usize = offline.iter().map(|(_, offline)| offline).sum();
         vec![
             Family::gauge("firn_disk_total_bytes", "Size of a log directory's file system").all(total),
             Family::gauge("firn_disk_available_bytes", "Free bytes on it, as last looked").all(usable),
@@ -264,7 +265,12 @@ impl Seen {
                 "kafka_log_logmanager_offlinelogdirectorycount",
                 "Log directories with a failed disk",
             )
-            .of(offline.len()),
+            .of(count),
+            Family::gauge(
+                "kafka_log_logmanager_logdirectoryoffline",
+                "1 for a log directory with a failed disk",
+            )
+            .all(offline),
         ]
     }
 }

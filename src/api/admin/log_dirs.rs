@@ -8,6 +8,7 @@ use std::path::Path;
 use firnline_tiering::cold::url::BucketUrl;
 
 use crate::api::context::{Answer, Context};
+use crate::api::error_code::ErrorCode;
 use crate::metadata::settings;
 use crate::partition::replica::PartitionHandle;
 use crate::wire::header::Header;
@@ -27,8 +28,15 @@ pub fn handle(ctx: &Context, header: &Header, request: &DescribeLogDirsRequest) 
     let results = ctx.shared.directories.iter().map(|directory| {
         let here = held.iter().filter(|partition| partition.log().dir().parent() == Some(directory.path()));
         let (total, usable) = directory.space();
-        DescribeLogDirsResult::default()
-            .with_log_dir(StrBytes::from_string(shown(directory.path())))
+        let result =
+            DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(shown(directory.path())));
+        if directory.failed().is_some() {
+            return result
+                .with_error_code(ErrorCode::KafkaStorage.code())
+                .with_total_bytes(UNKNOWN_BYTES)
+                .with_usable_bytes(UNKNOWN_BYTES);
+        }
+        result
             .with_topics(topics(here, &wanted, |partition| partition.log().size_bytes()))
             .with_total_bytes(total)
             .with_usable_bytes(usable)

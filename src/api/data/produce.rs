@@ -265,6 +265,9 @@ fn failed(code: ErrorCode, why: String) -> Produced {
 fn not_here(ctx: &Context, topic: &str, index: i32) -> Produced {
     match ctx.metadata().leader(topic, index) {
         None => failed(ErrorCode::UnknownTopicOrPartition, format!("no partition {topic}-{index}")),
+        Some(_) if ctx.shared.hosted.is_failed(topic, index) => {
+            failed(ErrorCode::KafkaStorage, format!("the log of {topic}-{index} could not be opened"))
+        }
         Some(leader) => Produced {
             current_leader: Some(LeaderHint { id: leader.id, epoch: leader.epoch }),
             ..failed(ErrorCode::NotLeaderOrFollower, format!("broker {} leads {topic}-{index}", leader.id))

@@ -247,7 +247,7 @@ impl Files for OsFiles {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::File::open(dir)?.sync_all()
+        fs::File::open(dir)?.sync_all().map_err(lost)
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -278,6 +278,11 @@ impl Files for OsFiles {
     }
 }
 
+/// An fsync that failed has lost bytes, whatever the reason: nobody may take it for a disk that is merely full.
+fn lost(error: io::Error) -> io::Error {
+    io::Error::other(format!("fsync failed: {error}"))
+}
+
 #[derive(Debug)]
 struct OsFile {
     file: fs::File,
@@ -294,7 +299,7 @@ impl File for OsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(lost)
     }
 
     fn reserve(&self, len: u64) -> io::Result<()> {

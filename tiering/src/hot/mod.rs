@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod dir;
 pub mod file;
 pub mod handles;
+pub mod health;
 pub mod index;
 pub mod parked;
 pub mod recovery;

@@ -8,6 +8,7 @@ pub use crate::batch::validate::Origin;
 use crate::batch::validate::{Invalid, Rules, Stamp, validate};
 use crate::config::LogConfig;
 use crate::epoch::LeaderEpoch;
+use crate::hot::health::is_full;
 use crate::hot::segment::{SEGMENT_BYTES_MAX, Segment};
 use crate::log::producers::Snapshot;
 use crate::log::recode::recoded;
@@ -280,7 +281,7 @@ impl Log {
 
     /// A full disk refuses this append; any other failure ends the log.
     fn refuse(&self, what: &str, error: io::Error) -> AppendError {
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if is_full(&error) {
             let what: Arc<str> = format!("{what} in {}: {error}", self.dir.display()).into();
             return AppendError::DiskFull { what };
         }

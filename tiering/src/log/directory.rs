@@ -138,7 +138,11 @@ impl LogDirectory {
         owner: &DirectoryOwner,
     ) -> Result<LogDirectory, DirectoryError> {
         let failed = |what: &str| storage(format!("{what} {}", root.display()));
-        files.create_dir_all(root).map_err(failed("create"))?;
+        if !files.exists(root) {
+            files.create_dir_all(root).map_err(failed("create"))?;
+            // Whatever is made durable in it needs its own name to be.
+            files.sync_dir(root.parent().unwrap_or(Path::new("."))).map_err(failed("create"))?;
+        }
         let lock = files.lock_dir(root).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => DirectoryError::Locked { dir: root.to_owned() },
             _ => failed("lock")(error),

@@ -8,8 +8,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 impl Log {
-    /// Makes everything appended so far durable and returns the offset up to which it is. After an error the log
-    /// is offline: a failed fsync is never retried.
+    /// Makes everything appended so far durable and returns the offset up to which it is. After an error the
+    /// directory is offline: a failed fsync is never retried. Only a disk that is full may be asked again.
     pub fn flush(&self) -> io::Result<Offset> {
         self.check_online()?;
         let mut chores = self.chores.lock();
@@ -17,7 +17,7 @@ impl Log {
             return Ok(self.recovery_point());
         }
         self.flush_with(&mut chores).inspect_err(|error| {
-            self.fail("flush", error);
+            self.fail_unless_full("flush", error);
         })
     }
 
@@ -51,7 +51,7 @@ impl Log {
             return Ok(());
         }
         let flushed = self.flush_with(&mut chores).inspect_err(|error| {
-            self.fail("flush", error);
+            self.fail_unless_full("flush", error);
         });
         flushed.map(|_| ())
     }

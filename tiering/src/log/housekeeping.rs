@@ -39,7 +39,7 @@ impl Log {
 
     /// One turn of housekeeping: fsyncs sealed segments, writes their indexes, producer snapshots and the lineage,
     /// advances the recovery point over them, removes files whose delay passed, forgets expired producers.
-    /// After an error the log is offline.
+    /// After an error the directory is offline, unless its disk is merely full: the next turn tries again.
     pub fn maintain(&self) -> io::Result<()> {
         self.check_online()?;
         let mut chores = self.chores.lock();
@@ -47,9 +47,10 @@ impl Log {
             return Ok(());
         }
         self.forget_idle_producers(&mut chores);
-        let result = self.settle(&mut chores).and_then(|()| self.empty_trash(&mut chores));
+        // Trash first: it makes the room that settling may need.
+        let result = self.empty_trash(&mut chores).and_then(|()| self.settle(&mut chores));
         result.inspect_err(|error| {
-            self.fail("housekeeping", error);
+            self.fail_unless_full("housekeeping", error);
         })
     }
 
@@ -89,7 +90,7 @@ impl Log {
             self.files.sync_dir(&self.dir)
         });
         closed.inspect_err(|error| {
-            self.fail("close", error);
+            self.fail_unless_full("close", error);
         })
     }
 
@@ -136,8 +137,18 @@ impl Log {
 
     /// Writes the snapshots that were encoded when segments were sealed.
     pub(super) fn write_snapshots(&self) -> io::Result<()> {
-        let snapshots = std::mem::take(&mut self.writer.lock().snapshots);
-        snapshots.iter().try_for_each(|snapshot| snapshot.write(&*self.files, &self.dir))
+        let mut snapshots = std::mem::take(&mut self.writer.lock().snapshots);
+        while let Some(snapshot) = snapshots.first() {
+            if let Err(error) = snapshot.write(&*self.files, &self.dir) {
+                // What is not written yet waits for the next turn; newer ones may have come meanwhile.
+                let mut writer = self.writer.lock();
+                snapshots.append(&mut writer.snapshots);
+                writer.snapshots = snapshots;
+                return Err(error);
+            }
+            snapshots.remove(0);
+        }
+        Ok(())
     }
 
     /// Removes snapshots nobody will ask for: below the first segment, and those of no segment's border but the

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::{LogConfig, LogId};
 use crate::epoch::LeaderEpoch;
 use crate::hot::file::Files;
+use crate::hot::health::DirHealth;
 use crate::offsets::Offset;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct OpenLog {
     pub config: LogConfig,
     /// The file system.
     pub files: Arc<dyn Files>,
+    /// The health of the directory it lies in, shared with the other logs there.
+    pub health: Arc<DirHealth>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// The directory was closed cleanly: files are trusted as they are.

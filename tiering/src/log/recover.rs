@@ -53,6 +53,7 @@ impl Log {
             id: open.id,
             dir: open.dir,
             files: open.files,
+            health: open.health,
             clock: open.clock,
             config: ArcSwap::from_pointee(open.config),
             segments: ArcSwap::from_pointee(segments),

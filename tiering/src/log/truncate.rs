@@ -4,6 +4,7 @@
 
 use crate::epoch::Lineage;
 use crate::hot::dir::Kind;
+use crate::hot::health::is_full;
 use crate::hot::recovery::{Depth, Scanned, scan};
 use crate::hot::segment::{Segment, SegmentError};
 use crate::hot::segments::Segments;
@@ -253,8 +254,14 @@ impl Log {
     }
 
     fn broken(&self, error: &SegmentError) -> CutError {
-        let error = io::Error::other(error.to_string());
-        CutError::Storage { what: self.fail("cut", &error) }
+        let what = match error {
+            SegmentError::Io(error) if is_full(error) => {
+                format!("the disk is full: {error} in {}", self.dir.display()).into()
+            }
+            SegmentError::Io(error) => self.fail("cut", error),
+            SegmentError::Batch { .. } => self.fail_alone("cut", error),
+        };
+        CutError::Storage { what }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::cold::tier::TierRow;
 use crate::config::{LogConfig, LogId};
 use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::file::Files;
+use crate::hot::health::{DirHealth, is_full};
 use crate::hot::segments::Segments;
 use crate::log::producers::Snapshot;
 use crate::log::unstable::Unstable;
@@ -25,6 +26,7 @@ pub struct Log {
     pub(super) id: LogId,
     pub(super) dir: PathBuf,
     pub(super) files: Arc<dyn Files>,
+    pub(super) health: Arc<DirHealth>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: ArcSwap<LogConfig>,
     /// Replaced whole; only the holder of `writer` adds to it, only the holder of `chores` takes from it.
@@ -161,13 +163,33 @@ impl Log {
         self.tier.load_full()
     }
 
-    /// Why the log no longer takes writes, once a disk failed under it.
+    /// Why the log no longer takes writes: the disk failed under it or under a neighbour in its directory, or its own
+    /// bytes are damaged.
     pub fn offline(&self) -> Option<Arc<str>> {
-        self.offline.get().cloned()
+        self.offline.get().cloned().or_else(|| self.health.failed())
     }
 
-    /// Takes the log offline for the rest of its life and answers why.
+    /// The disk failed: every log of the directory is offline until the next start. Answers why.
     pub(super) fn fail(&self, what: &str, error: &io::Error) -> Arc<str> {
+        let why: Arc<str> = format!("{what} in {}: {error}", self.dir.display()).into();
+        if self.health.fail(why.clone()) {
+            tracing::error!(log = %self.id, %why, "log directory goes offline");
+        }
+        self.offline.get_or_init(|| why.clone());
+        why
+    }
+
+    /// As [`Log::fail`], unless the disk is merely full: nothing is lost then, and the call may be repeated.
+    pub(super) fn fail_unless_full(&self, what: &str, error: &io::Error) {
+        if is_full(error) {
+            tracing::warn!(log = %self.id, dir = %self.dir.display(), "the disk is full: {what} waits for room");
+        } else {
+            self.fail(what, error);
+        }
+    }
+
+    /// This log's bytes are damaged: it goes offline, its neighbours do not. Answers why.
+    pub(super) fn fail_alone(&self, what: &str, error: &dyn std::error::Error) -> Arc<str> {
         let why: Arc<str> = format!("{what} in {}: {error}", self.dir.display()).into();
         if self.offline.set(why.clone()).is_ok() {
             tracing::error!(log = %self.id, %why, "log goes offline");

@@ -86,6 +86,7 @@ impl Process {
             dir,
             config: config(),
             files,
+            health: Arc::default(),
             clock: clock.clone(),
             clean_shutdown: directory.was_clean(),
             recovery_point,

@@ -82,6 +82,7 @@ impl Home {
             dir: self.path(),
             config: self.config.clone(),
             files: self.files.clone(),
+            health: Arc::default(),
             clock: self.clock.clone(),
             clean_shutdown: false,
             recovery_point: Offset::ZERO,

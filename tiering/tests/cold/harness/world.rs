@@ -172,6 +172,7 @@ pub fn open_log(world: &World, edit: impl FnOnce(&mut LogConfig)) -> Arc<Log> {
         dir: world.dir.path().join("log-0"),
         config,
         files: Arc::new(OsFiles),
+        health: Arc::default(),
         clock: world.clock.clone(),
         clean_shutdown: false,
         recovery_point: Offset(0),
