@@ -2,7 +2,6 @@
 //! fsync, one round serves many requests, and the loss of power takes no acknowledged record.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +11,6 @@ use firnline::broker::doors::Doors;
 use firnline::broker::lifecycle::Broker;
 use firnline::config::load::{Places, load};
 use firnline::config::start::build;
-use firnline_tiering::hot::file::Files;
 use kafka_protocol::messages::ProduceRequest;
 use tokio::net::TcpStream;
 
@@ -28,10 +26,7 @@ const PARTITIONS: i32 = 3;
 const PRODUCE: i16 = 9;
 
 fn blank() -> TwinDisk {
-    let disk = TwinDisk::new(Arc::new(Kind));
-    disk.create_dir_all(Path::new("/data")).expect("a root");
-    disk.sync_dir(Path::new("/")).expect("a durable root");
-    disk
+    TwinDisk::new(Arc::new(Kind))
 }
 
 async fn start(disk: &TwinDisk, durability: &str) -> Broker {

@@ -30,6 +30,8 @@ mod groups;
 mod hostile;
 mod kafka_data;
 mod kill;
+mod kill_loop;
+mod log_dirs;
 mod log_files;
 mod offload;
 mod produce;

@@ -55,7 +55,8 @@ fn judge(seed: u64) -> ExitCode {
         failed.push(format!("only {} lines name door calls; {LINES_MIN} are wanted", first.len()));
     }
     let faults: BTreeMap<&str, u64> = first.iter().filter_map(|line| fault(line)).collect();
-    for kind in FAULTS.iter().filter(|kind| !faults.contains_key(**kind)) {
+    let power = (seed % 2 == 1).then_some(&"lost_power");
+    for kind in FAULTS.iter().chain(power).filter(|kind| !faults.contains_key(**kind)) {
         failed.push(format!("no {kind} was injected"));
     }
     println!("seed {seed}: {} door calls, faults {faults:?}", first.len());

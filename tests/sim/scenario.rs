@@ -1,4 +1,5 @@
 //! The smoke scenario: one broker, killed in the middle of writes, with a disk and a bucket that fail now and then.
+//! With an odd seed it acknowledges under `firn.durability=disk`, and the power goes where else the process is killed.
 //! It promises I1 and I4: what was acked is there, at its offset, after every fault; nothing else is.
 
 use std::cell::RefCell;
@@ -52,7 +53,7 @@ pub fn run(seed: u64, planted: bool) -> Run {
     let mut dice = StdRng::seed_from_u64(seed);
     shadow::begin(StdRng::seed_from_u64(dice.random()));
     let journal = Journal::default();
-    let world = World::new(&mut dice, &journal, planted);
+    let world = World::new(&mut dice, &journal, planted, seed % 2 == 1);
     let mut sim = turmoil::Builder::new()
         .rng_seed(dice.random())
         .simulation_duration(DURATION)
@@ -84,10 +85,12 @@ struct World {
     clock: Arc<dyn Clock>,
     entropy: Arc<SimEntropy>,
     journal: Journal,
+    /// `firn.durability=disk`.
+    durable: bool,
 }
 
 impl World {
-    fn new(dice: &mut StdRng, journal: &Journal, planted: bool) -> Self {
+    fn new(dice: &mut StdRng, journal: &Journal, planted: bool, durable: bool) -> Self {
         let clock: Arc<dyn Clock> = if planted {
             Arc::new(PlantedClock(journal.clone()))
         } else {
@@ -99,7 +102,13 @@ impl World {
             clock,
             entropy: Arc::new(SimEntropy::new(dice.random(), journal.clone())),
             journal: journal.clone(),
+            durable,
         }
+    }
+
+    /// The end of a process: by a signal, or with the power.
+    fn end_process(&self) {
+        if self.durable { self.disk.lose_power() } else { self.disk.kill() }
     }
 
     /// The broker's process: lives until it is killed.
@@ -129,6 +138,7 @@ impl World {
             "remote.log.manager.task.interval.ms=500".to_owned(),
             "firn.remote.url=file:///bucket".to_owned(),
             "firn.cache.disk.bytes=0".to_owned(),
+            format!("firn.durability={}", if self.durable { "disk" } else { "cache" }),
         ];
         let loaded =
             load(&Places { set: set.to_vec(), ..Places::default() }).expect("settings of the scenario");
@@ -141,7 +151,7 @@ impl World {
             self.entropy.clone(),
         );
         let doors = Doors {
-            files: Arc::new(self.disk.clone()),
+            files: self.disk.door(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             net: Arc::new(SimNet(self.journal.clone())),
@@ -164,14 +174,14 @@ impl World {
             if acked.borrow().len() == before && !self.disk.is_dead() {
                 // A log that met EIO in a write stays offline until somebody restarts the broker.
                 self.journal.note("world", "nothing was acked; the broker is restarted");
-                self.disk.kill();
+                self.end_process();
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         self.disk.set_chances(disk::Chances::NONE);
         self.bucket.set_chances(bucket::Chances::NONE);
         // A process that met EIO on a segment serves it again only after a restart.
-        self.disk.kill();
+        self.end_process();
         tokio::time::sleep(Duration::from_secs(5)).await;
         let acked = acked.borrow().clone();
         self.read_everything(&acked, serial).await;

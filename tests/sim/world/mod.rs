@@ -8,3 +8,5 @@ pub mod disk;
 pub mod journal;
 pub mod network;
 pub mod shadow;
+#[path = "../../../tiering/tests/support/twin/mod.rs"]
+pub mod twin;
