@@ -24,9 +24,10 @@ use crate::partition::dirty::DirtyList;
 use crate::partition::replica::{PartitionHandle, PartitionId};
 use crate::purgatory::delayed::WaitKey;
 
-/// Fsyncs under way at once in one directory. The file system commits what waits together, so that eight cost little
-/// more than one; more than that gained nothing (see the figures in tiering/README.md).
-const LANES: usize = 8;
+/// Fsyncs under way at once in one directory. The file system commits together what waits together, so that threads
+/// help far beyond the number of cores (figures in tiering/README.md). They are the blocking threads of a runtime,
+/// which come and go.
+const LANES: usize = 64;
 
 /// Pause before partitions are tried again that found the disk full.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
