@@ -53,6 +53,7 @@ fn an_index_that_lies_misleads_nobody() {
     for (lie, entry) in [
         ("a place inside a batch", [&second[..4], &[0, 0, 1, 0x47]].concat()),
         ("a batch further on", [&second[..4], &third[4..]].concat()),
+        ("a place past the end", [&second[..4], &[0, 1, 0, 0]].concat()),
     ] {
         // First and last entry stay, which is what opening looks at.
         let lying = [&first[..], &entry[..], &index[16..]].concat();

@@ -380,7 +380,10 @@ impl Segment {
         }
         let (from, indexed) = match self.marked(offset) {
             Some(position) => (position, false),
-            None => (self.position_below(relative, waits)?, true),
+            // An entry that points past the end is damaged too.
+            None => {
+                (Some(self.position_below(relative, waits)?).filter(|from| *from < bytes).unwrap_or(0), true)
+            }
         };
         match self.walk_to(from, offset, bytes, waits) {
             // An index is a hint: if it led astray, the batches themselves still lead there.
