@@ -38,6 +38,8 @@ pub struct Run {
     pub all_ms: Option<f64>,
     /// Bytes resident per partition.
     pub partition_bytes: Option<f64>,
+    /// CPU that it takes while nobody asks for anything, percent of one core.
+    pub idle_percent: Option<f64>,
     /// System calls of the broker.
     pub calls: Option<f64>,
 }
@@ -90,6 +92,8 @@ pub enum Figure {
     CallsPerOperation,
     /// CPU, percent of one core.
     CpuPercent,
+    /// The same while nobody asks for anything.
+    IdlePercent,
     /// Bytes from a device by bytes delivered.
     FromDisk,
     /// Start to first acknowledgement.
@@ -123,6 +127,7 @@ impl Figure {
             F::SleepsPerOperation => "sleeps per request",
             F::CallsPerOperation => "syscalls per request",
             F::CpuPercent => "CPU % of a core",
+            F::IdlePercent => "idle CPU % of a core",
             F::FromDisk => "bytes from disk per byte",
             F::Start => "start to first ack ms",
             F::AllWritable => "all partitions writable ms",
@@ -159,7 +164,8 @@ impl Figure {
             F::Anonymous => run.anonymous_mb,
             F::SleepsPerOperation => per(run.sleeps?, run.operations),
             F::CallsPerOperation => per(run.calls?, run.operations),
-            F::CpuPercent => per(cpu * 100.0, run.seconds),
+            F::CpuPercent => (run.seconds > 0.0).then(|| cpu * 100.0 / run.seconds),
+            F::IdlePercent => run.idle_percent,
             F::FromDisk => per(run.from_disk?, run.bytes),
             F::Start => run.start_ms,
             F::AllWritable => run.all_ms,

@@ -35,12 +35,17 @@ const USAGE: &str =
   --port    twenty ports from this one are used (39400)";
 
 fn main() -> ExitCode {
-    match Asked::parse(std::env::args().skip(1))
-        .and_then(|asked| race(&asked).map_err(|error| error.to_string()))
-    {
-        Ok(()) => ExitCode::SUCCESS,
+    let asked = match Asked::parse(std::env::args().skip(1)) {
+        Ok(asked) => asked,
         Err(why) => {
             eprintln!("race: {why}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match race(&asked) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("race: {error}");
             ExitCode::FAILURE
         }
     }

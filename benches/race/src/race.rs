@@ -230,18 +230,14 @@ impl Stage {
         let mut outcome = Outcome { name: case.name, ..Outcome::default() };
         let name = topic(row, case, None);
         let contestants = self.contestants(case.scene);
-        let mut partition_bytes = BTreeMap::new();
+        let mut alone = BTreeMap::new();
         for who in &contestants {
             let broker = self.arena.start(*who, false)?;
-            let before = measure::idle(&broker, 1)?.resident_mb.unwrap_or_default();
-            broker.create(&name, case.partitions, &[])?;
-            std::thread::sleep(SETTLING);
-            let after = measure::idle(&broker, 1)?.resident_mb.unwrap_or_default();
-            partition_bytes.insert(*who, (after - before) * 1e6 / f64::from(case.partitions));
-            let how = How { scene: self.scene(&broker, &name, 0.0), one_core: false, calls: false };
-            if *who == Contestant::Kafka && !case.loads.is_empty() {
-                let warm: Vec<Load> =
-                    case.loads.iter().map(|load| Load { until: Until::Seconds(8, 60), ..*load }).collect();
+            alone.insert(*who, self.partitions_alone(&broker, &name, case.partitions)?);
+            if *who == Contestant::Kafka {
+                let how = How { scene: self.scene(&broker, &name, 0.0), one_core: false, calls: false };
+                let warm = |load: &Load| Load { until: Until::Seconds(8, 60), ..*load };
+                let warm: Vec<Load> = case.loads.iter().map(warm).collect();
                 measure::run(&self.arena, &broker, &warm, &how)?;
             }
             self.brokers.insert(*who, broker);
@@ -251,16 +247,29 @@ impl Stage {
                 let who = contestants[(turn + pair) % contestants.len()];
                 let broker = &self.brokers[&who];
                 let how = How { scene: self.scene(broker, &name, 0.0), one_core: false, calls: false };
-                let mut run = match case.loads {
-                    [] => measure::idle(broker, if self.plan.quick { 4 } else { 20 })?,
-                    loads => measure::run(&self.arena, broker, loads, &how)?,
-                };
-                run.partition_bytes = partition_bytes.get(&who).copied();
+                let run = measure::run(&self.arena, broker, case.loads, &how)?;
+                let (partition_bytes, idle_percent) = alone[&who];
+                let run = Run { partition_bytes: Some(partition_bytes), idle_percent, ..run };
                 outcome.runs.entry(who).or_default().push(run);
             }
         }
         self.brokers.clear();
         Ok(outcome)
+    }
+
+    /// Makes the partitions; what each takes of memory, and what they take of a core while nobody asks.
+    fn partitions_alone(
+        &self,
+        broker: &Broker,
+        topic: &str,
+        partitions: u32,
+    ) -> io::Result<(f64, Option<f64>)> {
+        let before = measure::idle(broker, 1)?.resident_mb.unwrap_or_default();
+        broker.create(topic, partitions, &[])?;
+        std::thread::sleep(SETTLING);
+        let idle = measure::idle(broker, if self.plan.quick { 5 } else { 30 })?;
+        let each = (idle.resident_mb.unwrap_or_default() - before) * 1e6 / f64::from(partitions);
+        Ok((each, Figure::CpuPercent.of(&idle)))
     }
 
     fn scene<'a>(&self, broker: &'a Broker, topic: &'a str, kafka_operations: f64) -> LoadScene<'a> {

@@ -10,6 +10,9 @@ use crate::race::Outcome;
 use crate::rows::Row;
 use crate::statistics::{Ratio, median};
 
+/// A larger share of the machine in other hands spoils what is measured.
+const OTHERS_MAX: f64 = 0.1;
+
 /// A figure of a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cell {
@@ -123,11 +126,21 @@ pub fn table(row: &Row, outcomes: &[Outcome]) -> String {
     {
         text.push_str(&format!("\n{}: no figures of {}: {why}\n", outcome.name, who.name()));
     }
+    if let Some(others) = others(outcomes).filter(|others| *others > OTHERS_MAX) {
+        let percent = others * 100.0;
+        text.push_str(&format!("\nnot a quiet machine: {percent:.0} % of it served others; measure again\n"));
+    }
     text.push('\n');
     for Verdict { target, value, verdict } in verdicts(row, outcomes) {
         text.push_str(&format!("{verdict:<13}{target}: {}\n", value.map_or("-".into(), number)));
     }
     text
+}
+
+/// The share of the machine that neither broker nor load used, in the middle of all runs.
+fn others(outcomes: &[Outcome]) -> Option<f64> {
+    let runs = outcomes.iter().flat_map(|outcome| outcome.runs.values().flatten());
+    median(&runs.filter_map(|run| run.others).collect::<Vec<_>>())
 }
 
 /// Everything, for programs.
@@ -191,7 +204,8 @@ mod tests {
     use crate::rows::ROWS;
 
     fn outcome(ours: &[f64], kafka: &[f64], floor: &[f64]) -> Outcome {
-        let run = |cpu: &f64| Run { seconds: 1.0, system: *cpu, bytes: 1e9, ..Run::default() };
+        let run =
+            |cpu: &f64| Run { seconds: 1.0, system: *cpu, bytes: 1e9, others: Some(0.2), ..Run::default() };
         Outcome {
             name: "1 KiB",
             runs: BTreeMap::from([
@@ -213,6 +227,7 @@ mod tests {
         let text = table(row, &outcomes);
         assert!(text.contains("met          1 KiB: broker CPU-s/GB ≤ 0.08 × Kafka: 0.050"), "{text}");
         assert!(text.contains("missed       1 KiB: broker CPU-s/GB ≤ 1.6 × floor: 2.00"), "{text}");
+        assert!(text.contains("not a quiet machine: 20 % of it"), "{text}");
         assert_eq!(json(row, &outcomes, &Value::Null)["targets"][0]["verdict"], "met");
     }
 

@@ -65,7 +65,7 @@ pub enum Scene {
         /// Partitions exist and the last stop was a kill.
         killed: bool,
     },
-    /// A broker of its own with so many partitions, each written to once; without loads, idle for some seconds.
+    /// A broker of its own with so many partitions, each written to once; first idle, then loaded.
     Many,
 }
 
@@ -80,6 +80,8 @@ const SAME: Configs = Configs { ours: &[], kafka: &[] };
 const CACHE: &str = "page cache (Kafka's default)";
 const CASE: Case =
     Case { name: "", scene: Scene::Fresh, partitions: 1, configs: SAME, loads: &[PRODUCE], floor: None };
+/// Kafka makes at most 10,000 records for one request, and the topic is one of them.
+const MANY: u32 = 9990;
 const SMALL: Load = Load { batch: 64, in_flight: 1, ..PRODUCE };
 
 /// Every row there is.
@@ -301,20 +303,19 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         number: 12,
-        title: "the same 20 MB/s in 16 KiB batches over 1, 1,000 and 10,000 partitions; what partitions cost alone",
+        title: "the same 20 MB/s in 16 KiB batches over 1, 1,000 and 9,990 partitions; what partitions cost alone",
         durability: CACHE,
         cases: &[
             Case { name: "1", scene: Scene::Many, loads: &[STEADY], ..CASE },
             Case { name: "1000", scene: Scene::Many, partitions: 1000, loads: &[STEADY], ..CASE },
-            Case { name: "10000", scene: Scene::Many, partitions: 10_000, loads: &[STEADY], ..CASE },
-            Case { name: "10000 idle", scene: Scene::Many, partitions: 10_000, loads: &[], ..CASE },
+            Case { name: "9990", scene: Scene::Many, partitions: MANY, loads: &[STEADY], ..CASE },
         ],
-        figures: &[F::CpuPerGb, F::P99, F::PerPartition, F::CpuPercent, F::Resident],
+        figures: &[F::CpuPerGb, F::P99, F::PerPartition, F::IdlePercent, F::Resident],
         targets: &[
             Target { case: "1000", figure: F::CpuPerGb, bound: Bound::Own("1", 1.3) },
-            Target { case: "10000", figure: F::CpuPerGb, bound: Bound::Own("1", 2.0) },
-            Target { case: "10000 idle", figure: F::PerPartition, bound: Bound::Value(16.0) },
-            Target { case: "10000 idle", figure: F::CpuPercent, bound: Bound::Value(0.5) },
+            Target { case: "9990", figure: F::CpuPerGb, bound: Bound::Own("1", 2.0) },
+            Target { case: "9990", figure: F::PerPartition, bound: Bound::Value(16.0) },
+            Target { case: "9990", figure: F::IdlePercent, bound: Bound::Value(0.5) },
         ],
     },
     Row {
@@ -355,9 +356,9 @@ pub const ROWS: &[Row] = &[
                 ..CASE
             },
             Case {
-                name: "10000 after kill",
+                name: "9990 after kill",
                 scene: Scene::Start { killed: true },
-                partitions: 10_000,
+                partitions: MANY,
                 loads: &[],
                 ..CASE
             },
@@ -367,7 +368,7 @@ pub const ROWS: &[Row] = &[
             Target { case: "start", figure: F::Start, bound: Bound::Value(25.0) },
             Target { case: "start", figure: F::Resident, bound: Bound::Value(20.0) },
             Target { case: "100 MB/s", figure: F::Anonymous, bound: Bound::Value(96.0) },
-            Target { case: "10000 after kill", figure: F::AllWritable, bound: Bound::Value(2000.0) },
+            Target { case: "9990 after kill", figure: F::AllWritable, bound: Bound::Value(2000.0) },
         ],
     },
 ];

@@ -84,7 +84,7 @@ fn start(arena: &Arena, who: Contestant, partitions: u32) -> io::Result<(Broker,
     std::thread::sleep(KNOCKING);
     let began_us = now_us();
     let broker = arena.execute(who, false)?;
-    let text = ended_well("the knocker", &knocker.wait_with_output()?)?;
+    let text = ended_well("the knocker", knocker.wait_with_output())?;
     let told: Value = serde_json::from_str(&text).map_err(io::Error::other)?;
     let since = |name: &str| told[name].as_f64().map(|at_us| (at_us - began_us) / 1000.0);
     let moment = Moment::of(broker.pid())?;
