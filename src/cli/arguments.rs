@@ -207,7 +207,7 @@ pub enum Bench {
         /// Bytes of a record's value
         #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         record_bytes: u32,
-        /// Requests per connection that may wait for their answer; without a rate this sets the load
+        /// Requests per connection that may wait for their answer. A rate is kept whatever the answers do
         #[arg(long, value_name = "COUNT", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         in_flight: u32,
         /// Who acknowledges: 0 nobody, 1 the leader, all in-sync replicas

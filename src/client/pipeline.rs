@@ -35,6 +35,18 @@ pub fn split(connection: Connection) -> (Sender, Receiver) {
     (Sender { stream: write, address }, receiver)
 }
 
+/// Parts a connection on which no answer is awaited; the sending half is the plain socket, which does not block.
+pub fn split_plain(connection: Connection) -> Result<(std::net::TcpStream, Receiver), ClientError> {
+    let (stream, address) = connection.into_parts();
+    let broken = |source| ClientError::Broken { address: address.clone(), source };
+    let plain = stream.into_std().map_err(broken)?;
+    let kept = plain.try_clone().map_err(broken)?;
+    let (read, write) = tokio::net::TcpStream::from_std(kept).map_err(broken)?.into_split();
+    // Dropped, it would close the direction that the plain socket writes to.
+    write.forget();
+    Ok((plain, Receiver { stream: BufReader::new(read), address, incoming: BytesMut::new() }))
+}
+
 impl Sender {
     /// Writes a whole frame, size included.
     pub async fn send_frame(&mut self, frame: &[u8]) -> Result<(), ClientError> {

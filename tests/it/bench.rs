@@ -52,3 +52,72 @@ async fn bench_says_what_is_missing() {
         "{failed}"
     );
 }
+
+#[tokio::test]
+async fn a_bench_sends_what_it_was_asked_for() {
+    let broker = TestBroker::start().await;
+    broker.client().await.create("load", 3, &[]).await;
+    let produced = bench(
+        &broker,
+        "produce --topic load --seconds 60 --megabytes 1 --codec lz4 --random-percent 50 --acks 1 -o json",
+    )
+    .await;
+    let produced = result(&produced);
+    let (bytes, records) = (produced["bytes"].as_u64().unwrap(), produced["records"].as_u64().unwrap());
+    assert!((1_000_000..1_100_000).contains(&bytes), "it ends after 1 MB: {produced}");
+    assert!(records * 1024 > bytes * 3 / 2, "half of each value compresses: {produced}");
+    let ends = [0, 1, 2].map(|index| broker.partition("load", index).log().offsets().end.0);
+    assert!(ends.iter().all(|end| *end > 0), "one connection goes round all partitions: {ends:?}");
+    assert_eq!(ends.iter().sum::<i64>(), records as i64);
+}
+
+#[tokio::test]
+async fn a_reader_at_the_end_tells_how_long_batches_were_on_their_way() {
+    let broker = TestBroker::start().await;
+    broker.client().await.create("load", 1, &[]).await;
+    let mut reader = Command::new(env!("CARGO_BIN_EXE_firn"))
+        .args([
+            "bench",
+            "consume",
+            "--tail",
+            "--topic",
+            "load",
+            "--seconds",
+            "120",
+            "--megabytes",
+            "1",
+            "-o",
+            "json",
+        ])
+        .args(["-b", &broker.bootstrap()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("firn runs");
+    // It waits at the end whenever it comes, and ends after a megabyte: write until then.
+    while reader.try_wait().expect("a child").is_none() {
+        let produced = bench(
+            &broker,
+            "produce --topic load --seconds 1 --rate 4 --stamp --record-bytes 1000 --batch-bytes 10000 -o json",
+        );
+        assert!(result(&produced.await)["records"].as_u64() > Some(0));
+    }
+    let told = result(&reader.wait_with_output().expect("an ended child"));
+    assert!(told["end_to_end_ms"]["p50"].as_f64() > Some(0.0), "{told}");
+    assert!(told["polls"].as_u64() >= told["operations"].as_u64(), "{told}");
+}
+
+#[tokio::test]
+async fn every_partition_is_knocked_at() {
+    let broker = TestBroker::start().await;
+    broker.client().await.create("door", 60, &[]).await;
+    let output = bench(&broker, "first --topic door --partitions 60").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(
+        told["first_us"].as_u64() > Some(0) && told["first_us"].as_u64() <= told["all_us"].as_u64(),
+        "{told}"
+    );
+    for index in 0..60 {
+        assert_eq!(broker.partition("door", index).log().offsets().end.0, 1, "partition {index}");
+    }
+}

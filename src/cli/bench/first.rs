@@ -12,9 +12,12 @@ use crate::cli::bench::stamp;
 use crate::client::connection::Connection;
 use crate::client::error::ClientError;
 use crate::client::records::{ACKS_ALL, PRODUCE_VERSION, acked, production_with};
+use crate::wire::message::ProduceRequest;
 
-/// Between two attempts.
+/// Between two attempts before anything was acknowledged: what the first acknowledgement is late at most.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Between two attempts afterwards: a broker that makes its partitions has other things to do.
+const LONG_PAUSE: Duration = Duration::from_millis(20);
 /// Requests sent before their answers are read.
 const AT_ONCE: i32 = 50;
 
@@ -41,7 +44,7 @@ pub async fn run(
         match write(bootstrap, client_id, topic, &mut next, partitions, &mut first_us).await {
             Ok(all_us) => return Ok(First { first_us: first_us.unwrap_or(all_us), all_us }),
             Err(error) if began.elapsed() >= patience => return Err(error),
-            Err(_) => sleep(PAUSE).await,
+            Err(_) => sleep(if first_us.is_none() { PAUSE } else { LONG_PAUSE }).await,
         }
     }
 }
@@ -56,7 +59,7 @@ async fn write(
     first_us: &mut Option<u64>,
 ) -> Result<u64, ClientError> {
     let mut connection = Connection::open(bootstrap, client_id).await?;
-    let version = connection.version::<crate::wire::message::ProduceRequest>(PRODUCE_VERSION)?;
+    let version = connection.version::<ProduceRequest>(PRODUCE_VERSION)?;
     let (batch, _) = batch(&Values { record_bytes: 100, ..Values::default() }, 100);
     while *next < partitions {
         let some = *next..partitions.min(*next + AT_ONCE);
@@ -66,7 +69,7 @@ async fn write(
             sent.push(connection.send(version, &request).await?);
         }
         for id in sent {
-            let answer = connection.receive::<crate::wire::message::ProduceRequest>(version, id).await?;
+            let answer = connection.receive::<ProduceRequest>(version, id).await?;
             acked(&answer)?;
             first_us.get_or_insert_with(stamp::now_us);
             *next += 1;

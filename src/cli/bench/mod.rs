@@ -4,6 +4,7 @@
 mod consume;
 mod first;
 mod meter;
+mod metronome;
 mod pace;
 mod produce;
 pub mod run;

@@ -33,6 +33,19 @@ impl Pace {
         Pace { start, end, interval: Some(interval) }
     }
 
+    /// When operation `place` is meant to begin; without a rate that is the start.
+    pub fn at(&self, place: u32) -> Instant {
+        self.start + self.interval.unwrap_or_default() * place
+    }
+
+    /// Operations that are due before the end, at most `most`; `None` without a rate.
+    pub fn planned(&self, most: u32) -> Option<u32> {
+        let interval = self.interval.filter(|interval| !interval.is_zero())?;
+        let time = self.end.saturating_duration_since(self.start);
+        let planned = time.as_nanos().div_ceil(interval.as_nanos());
+        Some(u32::try_from(planned).unwrap_or(u32::MAX).min(most))
+    }
+
     /// Waits until operation `place` is due and answers when that was meant to be; `None` when time is over.
     pub async fn due(&self, place: u32) -> Option<Instant> {
         let due = match self.interval {
@@ -63,6 +76,8 @@ mod tests {
         tokio::time::advance(Duration::from_millis(700)).await;
         assert_eq!(pace.due(1).await, Some(start + Duration::from_millis(300)), "late, and it shows");
         assert_eq!(pace.due(5).await, None, "after the end");
+        assert_eq!((pace.planned(u32::MAX), pace.planned(3)), (Some(5), Some(3)));
+        assert_eq!(pace.at(4), start + Duration::from_millis(900));
     }
 
     #[tokio::test]
@@ -73,5 +88,6 @@ mod tests {
         assert_eq!(pace.due(9).await, Some(start));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(pace.due(10).await, None);
+        assert_eq!((pace.planned(9), pace.at(9)), (None, start));
     }
 }

@@ -1,5 +1,5 @@
 //! `firn bench produce`: each connection sends one prepared batch again and again, at its pace, to its partitions in
-//! turn. Answers are read beside the sending. Invariant: an answer is matched to the time its request was due.
+//! turn. Answers are read beside the sending, which a rate keeps on time whatever they do. Invariant: an answer is matched to the time its request was due.
 
 use std::sync::Arc;
 
@@ -7,15 +7,17 @@ use bytes::{Bytes, BytesMut};
 use firnline_tiering::batch::builder::BatchBuilder;
 use firnline_tiering::batch::header::Codec;
 use firnline_tiering::clock::{Clock, SystemClock};
+use futures::future::try_join_all;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::cli::bench::meter::Meter;
+use crate::cli::bench::metronome::{self, Beat};
 use crate::cli::bench::pace::Pace;
 use crate::cli::bench::stamp::{self, Place};
 use crate::client::connection::{CORRELATION_ID_AT, Connection};
 use crate::client::error::ClientError;
-use crate::client::pipeline::{Receiver, Sender, split};
+use crate::client::pipeline::{Receiver, Sender, split, split_plain};
 use crate::client::records::{PRODUCE_VERSION, acked, production_with};
 use crate::wire::message::ProduceRequest;
 
@@ -42,6 +44,43 @@ pub struct Work<'a> {
 /// A request on its way: its correlation id, and when it was due.
 type Sent = (i32, Instant);
 
+/// Sends what each connection's pace plans, on time, whatever the answers do; every pace has a rate.
+pub async fn run_open(connections: Vec<(Connection, Work<'_>)>) -> Result<Vec<Meter>, ClientError> {
+    let (mut beats, mut receiving) = (Vec::new(), Vec::new());
+    for (connection, work) in connections {
+        let version = connection.version::<ProduceRequest>(PRODUCE_VERSION)?;
+        let frame = Frame::new(&connection, version, &work)?;
+        let (stream, receiver) = split_plain(connection)?;
+        let planned = work.pace.planned(work.operations_max).unwrap_or_default();
+        let partitions = work.partitions.clone();
+        beats.push(Beat { stream, frame, partitions, pace: work.pace, planned });
+        receiving.push(receive_planned(receiver, version, work, planned));
+    }
+    let sending = metronome::play(beats);
+    let meters = try_join_all(receiving).await?;
+    match sending.await {
+        Ok(Err(source)) => Err(ClientError::Broken { address: CONNECTIONS.into(), source }),
+        _ => Ok(meters),
+    }
+}
+
+/// What a failed send of [`run_open`] is told of: its thread serves them all.
+const CONNECTIONS: &str = "the broker";
+
+async fn receive_planned(
+    mut receiver: Receiver,
+    version: i16,
+    work: Work<'_>,
+    planned: u32,
+) -> Result<Meter, ClientError> {
+    let mut meter = Meter::default();
+    for place in 0..planned {
+        acked(&receiver.receive::<ProduceRequest>(version, place as i32).await?)?;
+        meter.count(work.records, work.batch.len() as u64, work.pace.at(place).elapsed());
+    }
+    Ok(meter)
+}
+
 /// Sends until the pace ends, and waits for the last answer.
 pub async fn run(connection: Connection, work: Work<'_>) -> Result<Meter, ClientError> {
     let version = connection.version::<ProduceRequest>(PRODUCE_VERSION)?;
@@ -57,7 +96,7 @@ pub async fn run(connection: Connection, work: Work<'_>) -> Result<Meter, Client
 }
 
 /// The request as it goes over the wire, with the places that change from one to the next.
-struct Frame {
+pub struct Frame {
     bytes: BytesMut,
     partition_at: Option<usize>,
     stamp_at: Option<Place>,
@@ -80,8 +119,13 @@ impl Frame {
         Ok(Frame { bytes, partition_at, stamp_at })
     }
 
-    /// The request of `place`, due at `due`.
-    fn set(&mut self, place: u32, due: Instant, partitions: &[i32]) -> i32 {
+    /// As it goes over the wire.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Makes it the request of `place`, due at `due`; answers its correlation id.
+    pub fn set(&mut self, place: u32, due: Instant, partitions: &[i32]) -> i32 {
         let id = place as i32;
         self.bytes[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&id.to_be_bytes());
         if let Some(at) = self.partition_at {

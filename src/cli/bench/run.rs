@@ -117,7 +117,7 @@ async fn produce_all(
     };
     let (batch, records) = produce::batch(&values, load.batch_bytes as usize);
     let operations_max = share(load).map_or(u64::MAX, |bytes| bytes.div_ceil(batch.len() as u64));
-    let run = |((turn, connection), partitions)| {
+    let work = |((turn, connection), partitions)| {
         let work = produce::Work {
             topic: &load.topic,
             partitions,
@@ -128,9 +128,14 @@ async fn produce_all(
             in_flight: *in_flight as usize,
             acks: acks_of(*acks),
         };
-        produce::run(connection, work)
+        (connection, work)
     };
-    try_join_all((0..).zip(connections).zip(dealt).map(run)).await
+    let works = (0..).zip(connections).zip(dealt).map(work);
+    // Without answers there is nothing to match to a time; without a rate, no time to keep.
+    match acks_of(*acks) != 0 && (load.rate > 0.0 || load.operation_rate > 0.0) {
+        true => produce::run_open(works.collect()).await,
+        false => try_join_all(works.map(|(connection, work)| produce::run(connection, work))).await,
+    }
 }
 
 async fn consume_all(
