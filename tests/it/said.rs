@@ -103,7 +103,7 @@ async fn transactions_are_refused_with_one_line_per_client() {
 }
 
 /// Starts with an S3 bucket behind `endpoint`, writes more than a segment, and answers what was said of it.
-async fn with_bad_bucket(endpoint: &str, says: &str) {
+async fn with_bad_bucket(endpoint: &str, says: &str, probe_says: &str) {
     let home = Home::new(&[]);
     let endpoint = format!("firn.s3.endpoint=http://{endpoint}");
     let credentials = ["firn.s3.access.key.id=nobody", "firn.s3.secret.access.key=wrong"];
@@ -123,6 +123,7 @@ async fn with_bad_bucket(endpoint: &str, says: &str) {
     assert!(offload[0].contains(says), "{offload:#?}");
     let probe = process.said("the bucket does not answer");
     assert!(probe.len() == 1 && probe[0].contains("s3://bucket/prefix"), "{probe:#?}");
+    assert!(probe[0].contains(probe_says) && probe[0].len() < 500, "a line for people: {probe:#?}");
     let secrets = process.said("\"wrong\"").len() + process.said("=wrong").len();
     assert_eq!(secrets, 0, "a secret is never logged");
     assert_serves(&process, "t").await;
@@ -131,7 +132,7 @@ async fn with_bad_bucket(endpoint: &str, says: &str) {
 #[tokio::test]
 async fn an_unreachable_bucket_is_said_and_hinders_nobody() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    with_bad_bucket(&closed, &closed).await;
+    with_bad_bucket(&closed, &closed, "Connection refused").await;
 }
 
 #[tokio::test]
@@ -143,7 +144,7 @@ async fn wrong_credentials_are_said_and_hinder_nobody() {
             tokio::spawn(refuse_all(stream));
         }
     });
-    with_bad_bucket(&endpoint, "InvalidAccessKeyId").await;
+    with_bad_bucket(&endpoint, "InvalidAccessKeyId", "the store answered 403: check the credentials").await;
     store.abort();
 }
 

@@ -10,9 +10,10 @@ use aws_sdk_s3::config::{
     Builder, Credentials, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedCredentialsProvider,
 };
-use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode};
+use std::error::Error;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -146,7 +147,25 @@ impl BucketControl {
     }
 }
 
-/// The whole chain of causes on one line.
-fn said(error: &(impl std::error::Error + 'static)) -> String {
-    DisplayErrorContext(error).to_string().replace(['\n', '\r'], " ")
+/// What went wrong, on one line for people: the store's answer, or what kept the question from reaching it.
+fn said<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
+    let Some(answer) = error.raw_response() else { return causes(error) };
+    let status = answer.status().as_u16();
+    let mut said = format!("the store answered {status}");
+    // An answer without a body, as to HEAD, has its code in a header if anywhere.
+    let code = error.code().or_else(|| answer.headers().get("x-minio-error-code"));
+    for more in [code, error.message()].into_iter().flatten() {
+        said.push(' ');
+        said.push_str(more);
+    }
+    if matches!(status, 401 | 403) {
+        said.push_str(": check the credentials and what they may do");
+    }
+    said.replace(['\n', '\r'], " ")
+}
+
+/// An error and its causes, outermost first.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ").replace(['\n', '\r'], " ")
 }
