@@ -114,11 +114,21 @@ fn race(asked: &Asked) -> io::Result<()> {
         port: asked.port.unwrap_or(39_400),
     };
     let plan = asked.plan.unwrap_or(Plan { quick: true, pairs: 5, alone: false });
-    let mut stage = Stage::new(arena, plan);
+    let mut stage = Stage::new(arena.clone(), plan);
+    let mut failed = Vec::new();
     for row in &asked.rows {
         let began = Instant::now();
         eprintln!("row {}: {}", row.number, row.title);
-        let outcomes = stage.row(row)?;
+        let outcomes = match stage.row(row) {
+            Ok(outcomes) => outcomes,
+            // The others are still worth running, on brokers that have not seen this.
+            Err(error) => {
+                eprintln!("row {} failed: {error}", row.number);
+                failed.push(row.number.to_string());
+                stage = Stage::new(arena.clone(), plan);
+                continue;
+            }
+        };
         let took = began.elapsed().as_secs();
         println!("{}\nrow {} took {took} s\n", report::table(row, &outcomes), row.number);
         if asked.save {
@@ -135,7 +145,11 @@ fn race(asked: &Asked) -> io::Result<()> {
         }
     }
     drop(stage);
-    std::fs::remove_dir_all(&dir)
+    std::fs::remove_dir_all(&dir)?;
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("not all rows ran: {}", failed.join(" ")))),
+    }
 }
 
 fn save(folder: &Path, row: &Row, told: &Value, table: &str, cells: &[report::Cell]) -> io::Result<()> {

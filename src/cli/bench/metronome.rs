@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cli::bench::frame::Frame;
 use crate::cli::bench::pace::Pace;
-use crate::cli::bench::produce::Frame;
 
 /// Before the next attempt to write to a full socket.
 const FULL: Duration = Duration::from_micros(20);

@@ -3,6 +3,7 @@
 
 mod consume;
 mod first;
+mod frame;
 mod meter;
 mod metronome;
 mod pace;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use firnline_tiering::batch::builder::BatchBuilder;
 use firnline_tiering::batch::header::Codec;
 use firnline_tiering::clock::{Clock, SystemClock};
@@ -11,11 +11,12 @@ use futures::future::try_join_all;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::cli::bench::frame::Frame;
 use crate::cli::bench::meter::Meter;
 use crate::cli::bench::metronome::{self, Beat};
 use crate::cli::bench::pace::Pace;
-use crate::cli::bench::stamp::{self, Place};
-use crate::client::connection::{CORRELATION_ID_AT, Connection};
+use crate::cli::bench::stamp;
+use crate::client::connection::Connection;
 use crate::client::error::ClientError;
 use crate::client::pipeline::{Receiver, Sender, split, split_plain};
 use crate::client::records::{PRODUCE_VERSION, acked, production_with};
@@ -49,7 +50,7 @@ pub async fn run_open(connections: Vec<(Connection, Work<'_>)>) -> Result<Vec<Me
     let (mut beats, mut receiving) = (Vec::new(), Vec::new());
     for (connection, work) in connections {
         let version = connection.version::<ProduceRequest>(PRODUCE_VERSION)?;
-        let frame = Frame::new(&connection, version, &work)?;
+        let frame = frame(&connection, version, &work)?;
         let (stream, receiver) = split_plain(connection)?;
         let planned = work.pace.planned(work.operations_max).unwrap_or_default();
         let partitions = work.partitions.clone();
@@ -84,7 +85,7 @@ async fn receive_planned(
 /// Sends until the pace ends, and waits for the last answer.
 pub async fn run(connection: Connection, work: Work<'_>) -> Result<Meter, ClientError> {
     let version = connection.version::<ProduceRequest>(PRODUCE_VERSION)?;
-    let frame = Frame::new(&connection, version, &work)?;
+    let frame = frame(&connection, version, &work)?;
     let (sender, receiver) = split(connection);
     let room = Arc::new(Semaphore::new(work.in_flight));
     // Bounded by the permits of `room`.
@@ -95,49 +96,9 @@ pub async fn run(connection: Connection, work: Work<'_>) -> Result<Meter, Client
     Ok(meter)
 }
 
-/// The request as it goes over the wire, with the places that change from one to the next.
-pub struct Frame {
-    bytes: BytesMut,
-    partition_at: Option<usize>,
-    stamp_at: Option<Place>,
-}
-
-impl Frame {
-    fn new(connection: &Connection, version: i16, work: &Work<'_>) -> Result<Frame, ClientError> {
-        let of = |partition| {
-            let request = production_with(work.topic, partition, work.batch.clone(), work.acks);
-            connection.frame(version, 0, &request)
-        };
-        let (mut bytes, other) = (of(0)?, of(-1)?);
-        // Two requests that differ in nothing else show where the partition stands.
-        let partition_at = bytes.iter().zip(&other).position(|(one, two)| one != two);
-        if let (Some(at), [only]) = (partition_at, &work.partitions[..]) {
-            bytes[at..at + 4].copy_from_slice(&only.to_be_bytes());
-        }
-        let stamp_at = Place::find(&bytes, &work.batch);
-        let partition_at = partition_at.filter(|_| work.partitions.len() > 1);
-        Ok(Frame { bytes, partition_at, stamp_at })
-    }
-
-    /// As it goes over the wire.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Makes it the request of `place`, due at `due`; answers its correlation id.
-    pub fn set(&mut self, place: u32, due: Instant, partitions: &[i32]) -> i32 {
-        let id = place as i32;
-        self.bytes[CORRELATION_ID_AT..CORRELATION_ID_AT + 4].copy_from_slice(&id.to_be_bytes());
-        if let Some(at) = self.partition_at {
-            let partition = partitions[place as usize % partitions.len()];
-            self.bytes[at..at + 4].copy_from_slice(&partition.to_be_bytes());
-        }
-        if let Some(stamp_at) = self.stamp_at {
-            let late_us = u64::try_from(due.elapsed().as_micros()).unwrap_or_default();
-            stamp_at.write(&mut self.bytes, stamp::now_us().saturating_sub(late_us));
-        }
-        id
-    }
+fn frame(connection: &Connection, version: i16, work: &Work<'_>) -> Result<Frame, ClientError> {
+    let request = |partition| production_with(work.topic, partition, work.batch.clone(), work.acks);
+    Frame::new(connection, version, request, &work.batch, &work.partitions)
 }
 
 async fn send(
@@ -156,7 +117,7 @@ async fn send(
         if sent.send((id, due)).is_err() {
             break;
         }
-        sender.send_frame(&frame.bytes).await?;
+        sender.send_frame(frame.bytes()).await?;
     }
     Ok(())
 }
