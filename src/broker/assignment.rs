@@ -43,6 +43,13 @@ pub struct Assignment {
     assigned: watch::Sender<u64>,
 }
 
+/// On which terms a partition acknowledges.
+#[derive(Clone, Copy)]
+struct Terms {
+    min_insync: i32,
+    durable: bool,
+}
+
 /// What an assignment works with.
 pub struct Parts {
     /// This broker's `node.id`.
@@ -184,12 +191,13 @@ impl Assignment {
                 config: config.log.clone(),
                 fresh: self.unopened.as_ref().is_some_and(|unopened| !unopened.contains(&id)),
             });
-            news.push((id, topic, config.min_insync_replicas, tier));
+            let terms = Terms { min_insync: config.min_insync_replicas, durable: config.durable };
+            news.push((id, topic, terms, tier));
         }
         let mut handles = Vec::with_capacity(news.len());
-        for ((id, topic, min_insync, tier), opened) in news.into_iter().zip(self.storage.open_logs(wanted)) {
+        for ((id, topic, terms, tier), opened) in news.into_iter().zip(self.storage.open_logs(wanted)) {
             let led = match opened {
-                Ok(opened) => self.lead(topic, id, min_insync, tier, opened).await,
+                Ok(opened) => self.lead(topic, id, terms, tier, opened).await,
                 Err(error) => Err(error),
             };
             match led {
@@ -207,7 +215,7 @@ impl Assignment {
         &self,
         topic: &Topic,
         id: PartitionId,
-        min_insync: i32,
+        terms: Terms,
         tier: Option<Arc<TierRow>>,
         opened: Opened,
     ) -> Result<PartitionHandle, StorageError> {
@@ -215,7 +223,7 @@ impl Assignment {
             self.restore(&opened, &row).await?;
             opened.log.set_tier(row);
         }
-        if config.durable {
+        if terms.durable {
             // What the last process left in the page cache becomes durable before it counts as committed.
             let failed = |source| StorageError::Failed { log: opened.log.id().to_string(), source };
             opened.log.flush().map_err(failed)?;
@@ -228,11 +236,11 @@ impl Assignment {
             topic_name: topic.name.clone(),
             internal: topic::is_internal(&topic.name),
             leader_epoch: row.map_or_else(Default::default, |row| row.leader_epoch),
-            min_insync: limited(min_insync, replicas),
+            min_insync: limited(terms.min_insync, replicas),
             log: opened.log,
             room: opened.room,
             dirty: opened.dirty,
-            durable: config.durable,
+            durable: terms.durable,
             keeper: Arc::downgrade(&self.storage) as Weak<dyn StartKeeper>,
         }))
     }

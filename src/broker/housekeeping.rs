@@ -18,14 +18,8 @@ use crate::broker::disk;
 use crate::broker::storage::Storage;
 use crate::broker::tiering_duty::{TieringDuty, purge_deleted_topics};
 use crate::broker::tiers::Tiers;
+use crate::broker::turn::{TURN, pause};
 use crate::partition::replica::PartitionHandle;
-
-/// How often logs are looked at: a sealed segment is durable and may be offloaded about this much later.
-const TURN: Duration = Duration::from_millis(500);
-
-/// Pause per log between two looks at all of them: with 10,000 logs a look comes every two seconds, so that idle logs
-/// cost next to nothing.
-const TURN_PER_LOG: Duration = Duration::from_micros(200);
 
 /// How often directories of deleted logs are looked for: it lists the log directories.
 const PURGE_TURN: Duration = Duration::from_secs(5);
@@ -112,11 +106,6 @@ fn tell_lost(storage: &Storage, lost: &watch::Sender<Option<String>>) {
     if told {
         tracing::error!(%why, "the broker cannot go on");
     }
-}
-
-/// Time between two looks at so many logs.
-pub(super) fn pause(logs: usize) -> Duration {
-    TURN.max(TURN_PER_LOG.saturating_mul(u32::try_from(logs).unwrap_or(u32::MAX)))
 }
 
 fn turn(hosted: &[PartitionHandle]) {

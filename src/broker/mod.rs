@@ -15,3 +15,4 @@ pub mod tier_commit;
 pub mod tier_counts;
 pub mod tiering_duty;
 pub mod tiers;
+mod turn;

@@ -11,6 +11,7 @@ use firnline_controller::client::{Controller, ControllerConfig};
 use firnline_controller::decide::brokers::BrokerRegistration;
 use firnline_controller::id::{BrokerEpoch, BrokerId};
 use firnline_controller::record::kinds::Endpoint as ClusterEndpoint;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -114,9 +115,7 @@ async fn assemble(
     let broker_epoch = register(&config, &cluster_id, &doors, &controller, &listeners).await?;
     let commit = QuorumCommit::start(controller.clone(), &runtimes.quorum);
     let tiers = Tiers::open(&config, &cluster_id, &doors, commit.clone(), runtimes)?;
-    if let Some(tiers) = tiers.clone().filter(|_| doors.bucket.is_none()) {
-        runtimes.cold.spawn(async move { tiers.look_at_bucket().await });
-    }
+    look_at_bucket(tiers.as_ref().filter(|_| doors.bucket.is_none()), runtimes);
     let board = WakeBoard::new(doors.core_mode(config.network.cores).count());
     let hosted: Arc<HostedPartitions> = Arc::default();
     let (mut assignment, assigned) = Assignment::new(Parts {
@@ -129,8 +128,7 @@ async fn assemble(
     });
     assignment.settle_strays(&controller.image())?;
     assignment.act(controller.image()).await;
-    let threads = (!runtimes.single_threaded).then(|| runtimes.cold.clone());
-    let lane = ColdLane::new(threads, config.network.cold_memory_bytes);
+    let lane = lane_on(&runtimes.cold, config.network.cold_memory_bytes, runtimes);
     let groups = GroupCoordinator::new(GroupParts {
         config: config.clone(),
         hosted: hosted.clone(),
@@ -173,6 +171,18 @@ async fn assemble(
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch, lost })
 }
 
+/// A lane of its own on the blocking threads of `handle`; inline in a simulation.
+fn lane_on(handle: &Handle, memory: usize, runtimes: &Runtimes) -> Arc<ColdLane> {
+    ColdLane::new((!runtimes.single_threaded).then(|| handle.clone()), memory)
+}
+
+/// Finds out beside the start what the bucket can do.
+fn look_at_bucket(tiers: Option<&Arc<Tiers>>, runtimes: &Runtimes) {
+    if let Some(tiers) = tiers.cloned() {
+        runtimes.cold.spawn(async move { tiers.look_at_bucket().await });
+    }
+}
+
 /// The cleaner, unless it is switched off.
 fn start_cleaner(
     shared: &Arc<Shared>,
@@ -185,7 +195,8 @@ fn start_cleaner(
         return None;
     }
     // A lane of its own, so that a cleaning takes no place from readers of cold local files.
-    let lane = ColdLane::new((!runtimes.single_threaded).then(|| runtimes.chores.clone()));
+    // It reads through the cleaner's own buffers: its budget for what consumers wait for is the least there is.
+    let lane = lane_on(&runtimes.chores, 0, runtimes);
     let duty = CleanerDuty::new(shared.clone(), storage.clone(), lane);
     Some(runtimes.chores.spawn(duty.run(stop.clone())))
 }

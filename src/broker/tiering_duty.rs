@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Shared;
-use crate::broker::housekeeping::pause;
 use crate::broker::tiers::Tiers;
+use crate::broker::turn::pause;
 use crate::partition::replica::{PartitionHandle, PartitionId};
 
 /// What one task at one log came to.

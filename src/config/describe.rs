@@ -182,7 +182,9 @@ mod tests {
         let segment = line(&lines, "segment.bytes");
         assert!(segment.is_default() && !segment.read_only);
         assert!(
-            line(&lines, "segment.jitter.ms").doc.starts_with("Not acted on: segments roll at their age")
+            line(&lines, "compression.lz4.level")
+                .doc
+                .starts_with("Not acted on: the lz4 writer here has one level")
         );
     }
 

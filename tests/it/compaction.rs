@@ -4,14 +4,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::harness::asks::text;
 use crate::harness::broker::TestBroker;
 use crate::harness::wait::{DEADLINE, until};
+use crate::harness::wire_client::name;
 
 const KEYS: usize = 40;
 const UPDATES: usize = 5000;
@@ -151,21 +157,34 @@ async fn a_policy_of_neither_keeps_everything_and_one_of_both_does_both() {
 async fn groups_keep_their_offsets_when_their_topic_is_compacted() {
     let mut broker = TestBroker::with(&["log.cleaner.backoff.ms=50"]).await;
     broker.client().await.create("read", 1, &[]).await;
-    let mut config = client(&broker);
-    config.set("group.id", "team").set("enable.auto.commit", "false");
-    let consumer: StreamConsumer = config.create().expect("a consumer");
+    let mut wire = broker.client().await;
+    // Asking for the coordinator makes the topic that it keeps groups in.
+    let asked = FindCoordinatorRequest::default().with_key(text("team")).with_key_type(0);
+    until("there is a coordinator", async || {
+        wire.call(2, &asked).await.expect("FindCoordinator").error_code == 0
+    })
+    .await;
     for offset in 1..=300 {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset("read", 0, Offset::Offset(offset)).expect("an offset");
-        // The first one may come before the coordinator is found.
-        until("the offset is committed", async || consumer.commit(&list, CommitMode::Sync).is_ok()).await;
+        let part =
+            OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(offset);
+        let topic = OffsetCommitRequestTopic::default().with_name(name("read")).with_partitions(vec![part]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(text("team")))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        // The first one may come before the coordinator has loaded.
+        until("the offset is committed", async || {
+            let answer = wire.call(7, &request).await.expect("OffsetCommit");
+            answer.topics[0].partitions[0].error_code == 0
+        })
+        .await;
     }
     let offsets = broker.partition("__consumer_offsets", 0);
     let before = offsets.log().size_bytes();
     offsets.log().roll().expect("rolls");
     cleaned(&broker, "__consumer_offsets").await;
     assert!(offsets.log().size_bytes() < before / 10, "{} of {before} bytes", offsets.log().size_bytes());
-    drop((consumer, offsets));
+    drop((wire, offsets));
     broker.restart().await;
     let mut config = client(&broker);
     config.set("group.id", "team");

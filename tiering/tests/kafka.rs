@@ -79,6 +79,7 @@ fn open(directory: &LogDirectory, topic: &str, trusted: bool) -> (Arc<Log>, Reco
         dir: directory.log_path(&log(topic)),
         config,
         files: Arc::new(OsFiles),
+        health: Arc::default(),
         clock: clock(),
         clean_shutdown: trusted,
         recovery_point: if trusted { saved(CheckpointKind::RecoveryPoint) } else { Offset::ZERO },

@@ -259,7 +259,8 @@ impl Log {
                 format!("the disk is full: {error} in {}", self.dir.display()).into()
             }
             SegmentError::Io(error) => self.fail("cut", error),
-            SegmentError::Batch { .. } => self.fail_alone("cut", error),
+            // A cut waits for the disk, so that what it needs is never "not in memory".
+            SegmentError::Batch { .. } | SegmentError::Cold => self.fail_alone("cut", error),
         };
         CutError::Storage { what }
     }

@@ -93,6 +93,7 @@ impl Process {
             log_start,
             committed_remote_end: None,
         })?;
+        directory.sync()?;
         log.settle_names()?;
         Ok(Self { disk: disk.clone(), clock: clock.clone(), directory, log, recovered })
     }

@@ -1,4 +1,6 @@
 //! What a fetch session remembers, whom it gives way to, and how much all of them may hold.
+//! Looked at through the sessions' own door; none of it waits.
+#![cfg(test)]
 
 use super::*;
 use bytes::Bytes;

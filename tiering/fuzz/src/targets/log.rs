@@ -39,6 +39,7 @@ fn open(
         dir: PathBuf::from(DIR),
         config,
         files: files.clone(),
+        health: Arc::default(),
         clock: Arc::new(Still(NOW_MS)),
         clean_shutdown: clean,
         recovery_point: Offset(recovery_point),

@@ -329,7 +329,7 @@ impl Files for TwinDisk {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, path.display().to_string()));
             }
             (Some(id), _) => id,
-            (None, OpenMode::Read) => return Err(missing(path)),
+            (None, OpenMode::Read | OpenMode::Existing) => return Err(missing(path)),
             (None, _) => state.add(path, Node::File(Bytes::default()))?,
         };
         let (process, writes) = (state.process, mode != OpenMode::Read);
