@@ -71,6 +71,7 @@ pub(super) fn forget_undecided(files: &dyn Files, dir: &Path) -> io::Result<()> 
 /// Ends or forgets what a crash left half done. Run before anything else looks at the directory; once more does no
 /// harm.
 pub(super) fn settle_swap(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    forget_empty(files, dir)?;
     let (cleaned, swap) = (found(files, dir, CLEANED)?, found(files, dir, SWAP)?);
     if cleaned.is_empty() && swap.is_empty() {
         return Ok(());
@@ -100,6 +101,23 @@ pub(super) fn settle_swap(files: &dyn Files, dir: &Path) -> io::Result<()> {
     let mut bases: Vec<Offset> = swap.iter().map(|(base, _)| *base).collect();
     bases.dedup();
     take_names(files, dir, &bases)
+}
+
+/// Removes a `.log.swap` without a byte and its indexes: no cleaning of ours ends with one, and in the place of an
+/// original it would take every record with it. What was to be cleaned is cleaned again.
+fn forget_empty(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    for (base, kind) in found(files, dir, SWAP)? {
+        if kind != Kind::Log || files.len(&aside(dir, base, kind, SWAP))? > 0 {
+            continue;
+        }
+        tracing::warn!(dir = %dir.display(), %base, "an empty swap file replaces nothing and is removed");
+        // Its indexes go first: without their log they would be taken for a decided segment's.
+        for kind in SEGMENT_FILES {
+            remove(files, &aside(dir, base, kind, SWAP))?;
+        }
+        files.sync_dir(dir)?;
+    }
+    Ok(())
 }
 
 /// The offset after the last batch of a decided segment.
@@ -212,6 +230,17 @@ mod tests {
         assert_eq!(names(dir.path()), kept);
         settle_swap(&OsFiles, dir.path()).expect("once more");
         assert_eq!(names(dir.path()), kept);
+    }
+
+    #[test]
+    fn an_empty_swap_takes_the_place_of_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        put(dir.path(), &name(0, ".log"), 0, 10);
+        index(dir.path(), &name(0, ".log.swap"));
+        index(dir.path(), &name(0, ".index.swap"));
+        settle_swap(&OsFiles, dir.path()).expect("settles");
+        assert_eq!(names(dir.path()), [name(0, ".log")]);
+        assert!(OsFiles.len(&dir.path().join(name(0, ".log"))).expect("a length") > 0);
     }
 
     #[test]
