@@ -116,6 +116,9 @@ struct Model {
     end: i64,
     /// Offsets that were there when we looked last.
     there: BTreeSet<i64>,
+    /// The high watermark of the last cleaning: a record may have gone in favour of any below it, so no cut, as no
+    /// cut of a broker, ever goes there.
+    committed: i64,
 }
 
 impl Model {
@@ -259,6 +262,7 @@ impl Pair {
     fn clean(&mut self, slots: u64) {
         let memory = CleanerMemory { dedupe_bytes: slots * 24, load_factor: 0.9, io_bytes: 700 };
         let (now, end) = (self.home.now(), self.log.offsets().end);
+        self.model.committed = end.0;
         let begun = Cleaning::begin(&self.log, self.stable(), end, now, memory).expect("begins");
         let Some(cleaning) = begun else { return };
         match cleaning.run() {
@@ -293,7 +297,8 @@ impl Pair {
 
     fn truncate(&mut self, part: f64) {
         let model = &mut self.model;
-        let to = model.start + ((model.end - model.start) as f64 * part) as i64;
+        let floor = model.start.max(model.committed);
+        let to = floor + ((model.end - floor) as f64 * part) as i64;
         // Cutting transactions is replication's business; here it would need a model of the coordinator.
         if model.sent.range(to..).any(|(_, sent)| sent.transaction.is_some()) || !model.open.is_empty() {
             return;
