@@ -5,8 +5,9 @@
 use crate::batch::control::{Control, Outcome};
 use crate::hot::dir::{Kind, file_name, parse_file_name};
 use crate::hot::file::Files;
+use crate::hot::place::SegmentError;
 use crate::hot::recovery::{Depth, Walk};
-use crate::hot::segment::{Segment, SegmentError};
+use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;
 use crate::offsets::Offset;
 use crate::producer::snapshot::{decode_producers, decode_snapshot, encode_producers, encode_snapshot};

@@ -3,7 +3,8 @@
 
 use crate::hot::dir::Kind;
 use crate::hot::file::File;
-use crate::hot::segment::{Located, Segment, SegmentError, Waits};
+use crate::hot::place::{Located, SegmentError, Waits};
+use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;
 use crate::log::unified::Log;
 use crate::offsets::Offset;
@@ -94,8 +95,7 @@ impl Log {
         bound: Offset,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        let limits = Limits { max_bytes, bound, min_one, waits: Waits::Disk };
-        self.on_segments(|segments| self.read_in(segments, from, &limits))
+        self.read_as(from, Limits { max_bytes, bound, min_one, waits: Waits::Disk })
     }
 
     /// As [`Log::read`], for a serving core: what cannot be found without waiting for the disk is
@@ -107,7 +107,10 @@ impl Log {
         bound: Offset,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        let limits = Limits { max_bytes, bound, min_one, waits: Waits::Never };
+        self.read_as(from, Limits { max_bytes, bound, min_one, waits: Waits::Never })
+    }
+
+    fn read_as(&self, from: Offset, limits: Limits) -> Result<Read, ReadError> {
         self.on_segments(|segments| self.read_in(segments, from, &limits))
     }
 

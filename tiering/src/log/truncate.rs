@@ -5,8 +5,9 @@
 use crate::epoch::Lineage;
 use crate::hot::dir::Kind;
 use crate::hot::health::is_full;
+use crate::hot::place::SegmentError;
 use crate::hot::recovery::{Depth, Scanned, scan};
-use crate::hot::segment::{Segment, SegmentError};
+use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;
 use crate::log::producers::{Snapshot, rebuild, remove_snapshot, snapshots};
 use crate::log::unified::{Chores, Log, Writer};
