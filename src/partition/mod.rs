@@ -2,6 +2,7 @@
 //! They speak batches and offsets, never requests: nothing of wire or api is known here.
 
 pub mod ahead;
+mod answers;
 pub mod cleaning;
 pub mod cold_desk;
 pub mod cold_lane;
