@@ -4,4 +4,5 @@
 pub mod dial;
 pub mod frame;
 pub mod net;
+pub mod peer;
 pub mod sendfile;

@@ -1,4 +1,4 @@
-//! The network door: the only place of the broker that binds a port or accepts a connection.
+//! The network door: the only place of the broker that binds a port, accepts a connection or opens one.
 //! It is not the framing of requests (`frame.rs`) and not a policy about who may connect (`server/listener.rs`).
 //! Invariant: a connection belongs to the runtime that attached it, so it travels between cores only detached.
 
@@ -8,18 +8,24 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use firnline_tiering::hot::syscall::set_receive_low_water;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
-/// Opens listening sockets: the machine's own, or a simulated network's.
+use crate::transport::dial::dial;
+
+/// Opens sockets: the machine's own, or a simulated network's.
 #[async_trait]
 pub trait Net: Send + Sync + Debug {
     /// Binds `address` and listens on it. A port of 0 picks a free one.
     async fn listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Box<dyn Listener>>;
     /// The addresses a name stands for, at least one.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+    /// Connects to another node within `patience`; the connection belongs to the runtime that asked. A host is a name
+    /// or an address, IPv6 without brackets.
+    async fn dial(&self, host: &str, port: u16, patience: Duration) -> io::Result<Stream>;
 }
 
 /// How a listening socket is set up; accepted connections inherit it.
@@ -221,6 +227,10 @@ impl Net for OsNet {
         }
         Ok(found)
     }
+
+    async fn dial(&self, host: &str, port: u16, patience: Duration) -> io::Result<Stream> {
+        dial((host, port), patience).await.map(Stream::Kernel)
+    }
 }
 
 #[async_trait]
@@ -278,7 +288,6 @@ fn advance(slices: &mut [&[u8]], mut first: usize, mut wrote: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::dial::dial;
     use futures::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -3,13 +3,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use firnline::transport::net::{Accepted, ListenOptions, Listener, Net};
+use firnline::transport::dial::no_answer;
+use firnline::transport::net::{Accepted, ListenOptions, Listener, Net, Stream};
 
 use super::journal::Journal;
 
-/// Binds sockets of the simulated network.
+/// Opens sockets of the simulated network.
 #[derive(Debug)]
 pub struct SimNet(pub Journal);
 
@@ -28,6 +30,12 @@ impl Net for SimNet {
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(vec![SocketAddr::new(turmoil::lookup(host), port)])
+    }
+
+    async fn dial(&self, host: &str, port: u16, patience: Duration) -> io::Result<Stream> {
+        self.0.note("net", format_args!("dial {host}:{port}"));
+        let connected = tokio::time::timeout(patience, turmoil::net::TcpStream::connect((host, port))).await;
+        Ok(Stream::Simulated(Box::new(connected.map_err(|_| no_answer(patience))??)))
     }
 }
 
