@@ -51,6 +51,7 @@ fn broker(id: i32, listeners: &[&str], fenced: bool) -> Record {
         endpoints: endpoints.collect(),
         rack: Some(format!("rack-{id}")),
         fenced,
+        ..Broker::default()
     })
 }
 
@@ -63,6 +64,7 @@ fn topic(records: &mut Vec<Record>, id: TopicId, name: &str, leaders: &[Option<i
             leader: leader.map(BrokerId),
             leader_epoch: LeaderEpoch(5),
             epoch: PartitionEpoch(0),
+            ..Partition::default()
         };
         records.push(Record::Partition { topic: id, index, row });
     }

@@ -44,6 +44,7 @@ pub fn register(
         endpoints: asked.endpoints.clone(),
         rack: asked.rack.clone(),
         fenced: false,
+        ..Broker::default()
     };
     if known == Some(&broker) {
         return Ok(Decision::nothing_to_do(epoch));

@@ -131,7 +131,8 @@ fn row(image: &MetadataImage, replicas: Assignment) -> Result<Partition, String>
         return Err(format!("none of the brokers an assignment names is live: {replicas:?}"));
     }
     let (leader_epoch, epoch) = (LeaderEpoch(0), PartitionEpoch(0));
-    Ok(Partition { replicas: replicas.into(), isr: isr.into(), leader, leader_epoch, epoch })
+    let (replicas, isr) = (replicas.into(), isr.into());
+    Ok(Partition { replicas, isr, leader, leader_epoch, epoch, ..Partition::default() })
 }
 
 /// The registrations that rows rest on.

@@ -24,14 +24,24 @@ impl Brokers {
         self.by_id.values()
     }
 
-    /// Brokers that may lead and be given replicas, by id.
+    /// Brokers that are not fenced, by id; clients are told of them.
     pub fn live(&self) -> impl Iterator<Item = &Broker> {
         self.by_id.values().filter(|broker| !broker.fenced)
     }
 
-    /// Whether this registration is current and not fenced.
+    /// Whether this broker is registered and not fenced.
     pub fn is_live(&self, id: BrokerId) -> bool {
         self.get(id).is_some_and(|broker| !broker.fenced)
+    }
+
+    /// Brokers that may be given partitions to lead and replicas to hold, by id: live and not on their way down.
+    pub fn active(&self) -> impl Iterator<Item = &Broker> {
+        self.by_id.values().filter(|broker| !broker.fenced && !broker.stopping)
+    }
+
+    /// Whether this broker may be elected and join an ISR: live and not on its way down.
+    pub fn is_active(&self, id: BrokerId) -> bool {
+        self.get(id).is_some_and(|broker| !broker.fenced && !broker.stopping)
     }
 
     /// The epoch the next registration gets.
@@ -42,6 +52,16 @@ impl Brokers {
     pub(crate) fn set(&mut self, broker: Broker) {
         self.next_epoch = self.next_epoch.max(BrokerEpoch(broker.epoch.0.saturating_add(1)));
         self.by_id.insert(broker.id, broker);
+    }
+
+    /// False if there is none.
+    pub(crate) fn forget(&mut self, id: BrokerId) -> bool {
+        self.by_id.remove(&id).is_some()
+    }
+
+    /// Epochs below `next` are used up.
+    pub(crate) fn skip_to(&mut self, next: BrokerEpoch) {
+        self.next_epoch = self.next_epoch.max(next);
     }
 
     pub(crate) fn table(&self) -> &OrdMap<BrokerId, Broker> {

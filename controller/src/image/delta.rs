@@ -20,7 +20,7 @@ pub struct Delta {
     pub partitions: BTreeSet<(TopicId, i32)>,
     /// Resources whose dynamic configuration changed.
     pub configs: BTreeSet<Resource>,
-    /// Brokers that registered, or changed.
+    /// Brokers that registered, changed or went.
     pub brokers: BTreeSet<BrokerId>,
     /// Logs whose tier row changed or went.
     pub tiers: BTreeSet<(TopicId, i32)>,

@@ -70,6 +70,12 @@ impl MetadataImage {
         if self.feature_level == 0 && !matches!(record, Record::FeatureLevel { .. }) {
             return contradiction("the first record must be the feature level".to_owned());
         }
+        if !matches!(record, Record::FeatureLevel { .. }) && record.level() > self.feature_level {
+            let (needed, level) = (record.level(), self.feature_level);
+            return contradiction(format!(
+                "a record of feature level {needed} in a cluster at level {level}"
+            ));
+        }
         match record {
             Record::FeatureLevel { level } => self.fold_level(*level),
             Record::Cluster { id } => {
@@ -112,6 +118,17 @@ impl MetadataImage {
             }
             Record::TierRow { topic, index, row } => {
                 self.tiers.set(*topic, *index, row.clone());
+                Ok(())
+            }
+            Record::BrokerGone { id } => {
+                if !self.brokers.forget(*id) {
+                    return contradiction(format!("broker {id} is not registered"));
+                }
+                self.configs.drop_resource(Resource::Broker(*id));
+                Ok(())
+            }
+            Record::BrokerEpochs { next } => {
+                self.brokers.skip_to(*next);
                 Ok(())
             }
         }

@@ -14,8 +14,16 @@ impl MetadataImage {
         let next = self.producer_ids.next();
         let ids = (next != 0).then_some(Record::ProducerIds { next });
         let brokers = self.brokers.table().values().cloned().map(Record::Broker);
+        let brokers = brokers.chain(self.epochs_of_the_gone());
         let head = level.into_iter().chain(cluster).chain(ids).chain(brokers);
         head.chain(self.topic_records()).chain(self.config_records()).chain(self.tier_records())
+    }
+
+    /// The next broker epoch, if the registrations left do not tell it.
+    fn epochs_of_the_gone(&self) -> Option<Record> {
+        let next = self.brokers.next_epoch();
+        let told = self.brokers.iter().map(|broker| broker.epoch.0.saturating_add(1)).max().unwrap_or(0);
+        (told < next.0).then_some(Record::BrokerEpochs { next })
     }
 
     fn topic_records(&self) -> impl Iterator<Item = Record> + '_ {

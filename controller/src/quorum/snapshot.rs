@@ -290,8 +290,8 @@ mod tests {
     use crate::disk::Disk;
     use crate::golden::golden;
     use crate::quorum::raft_codec::tests::{log_id, membership};
-    use crate::record::codec::tests::samples;
-    use crate::record::kinds::Record;
+    use crate::record::codec::tests::{samples, samples_of_level_2};
+    use crate::record::kinds::{Broker, Record};
 
     fn dir() -> &'static Path {
         Path::new("/quorum")
@@ -329,6 +329,29 @@ mod tests {
         image
     }
 
+    /// And what feature level 2 added: a broker is gone, and was the last to register.
+    fn image_of_level_2() -> MetadataImage {
+        let mut image = image();
+        for (name, record) in samples_of_level_2() {
+            let record = match record {
+                Record::Partition { topic, index, mut row } => {
+                    row.epoch.0 += 1;
+                    Record::Partition { topic, index, row }
+                }
+                Record::BrokerGone { id } => {
+                    let last = Broker { id, epoch: image.brokers.next_epoch(), ..Broker::default() };
+                    image.restore(&Record::Broker(last)).expect(name);
+                    Record::BrokerGone { id }
+                }
+                // The snapshot has to write it by itself.
+                Record::BrokerEpochs { .. } => continue,
+                other => other,
+            };
+            image.restore(&record).expect(name);
+        }
+        image
+    }
+
     async fn saved(disk: &Disk, summary: &Summary, image: &MetadataImage) -> Vec<u8> {
         Snapshots::new(Arc::new(disk.clone()), dir()).save(summary, image).await.expect("saved");
         let path = dir().join(format!("{}{SUFFIX}", summary.id()));
@@ -341,9 +364,11 @@ mod tests {
 
     #[tokio::test]
     async fn golden_files() {
-        for (name, summary, image) in
-            [("everything", summary(), image()), ("empty", Summary::default(), MetadataImage::default())]
-        {
+        for (name, summary, image) in [
+            ("everything", summary(), image()),
+            ("everything-level-2", summary(), image_of_level_2()),
+            ("empty", Summary::default(), MetadataImage::default()),
+        ] {
             let disk = Disk::default();
             let written = saved(&disk, &summary, &image).await;
             let stored = golden(&format!("snapshot/v1/{name}"), &written);
@@ -351,6 +376,7 @@ mod tests {
             let loaded = Snapshots::new(Arc::new(disk), dir()).load().expect("whole").expect("there");
             assert_eq!(loaded.0, summary);
             assert!(same(&loaded.1, &image), "{name}: {:?}", loaded.1);
+            assert_eq!(loaded.1.brokers.next_epoch(), image.brokers.next_epoch(), "{name}");
         }
     }
 

@@ -10,15 +10,22 @@
 //!  3 broker         id i32, epoch i64, incarnation uuid, fenced u8, rack u8 + text,
 //!                   count u32 x (listener text, host text, port u16, protocol i16)
 //!  4 topic          id uuid, name text
+//!      version 2:   and stopping u8, count u32 x directory uuid, boot u8 + uuid, oldest level u16, newest level u16
 //!  5 partition      topic uuid, index i32, leader i32 (-1 none), leader epoch i32, partition epoch i32,
 //!                   count u32 x replica i32, count u32 x in-sync replica i32
+//!      version 2:   and count u32 x adding i32, count u32 x removing i32, count u32 x eligible i32,
+//!                   last leader i32 (-1 none)
 //!  6 topic deleted  id uuid, partitions i32, name text
 //!  7 topic purged   id uuid
 //!  8 config         resource u8 (1 topic uuid, 2 broker i32, 3 broker default), key text, value u8 + text
 //!  9 producer ids   next i64
 //! 10 tier changed   topic uuid, index i32, change (tiering's bytes, to the end)
 //! 11 tier row       topic uuid, index i32, row (tiering's bytes, to the end)
+//! 12 broker gone    id i32
+//! 13 broker epochs  next i64
 //! ```
+//!
+//! Version 1 is written where it can hold the value, so a cluster at feature level 1 keeps the bytes of level 1.
 
 use std::sync::Arc;
 
@@ -27,12 +34,16 @@ use firnline_tiering::epoch::LeaderEpoch;
 
 use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
 use crate::record::bytes::{CodecError, Reader, Writer};
-use crate::record::kinds::{Broker, Endpoint, FEATURE_LEVEL, Partition, Record, Resource};
+use crate::record::kinds::{Broker, Endpoint, FEATURE_LEVEL, FeatureRange, Partition, Record, Resource};
 
 /// Bytes before a record's body.
 pub const HEAD_BYTES: usize = 7;
-/// The version of every kind so far.
+/// The version of every kind, but for [`WIDE`] brokers and partitions.
 const VERSION: u8 = 1;
+/// The version of a broker or partition that says what feature level 1 cannot hold.
+const WIDE: u8 = 2;
+/// The newest kind.
+const KIND_MAX: u16 = 13;
 
 /// A record's number on disk.
 pub fn kind(record: &Record) -> u16 {
@@ -48,12 +59,22 @@ pub fn kind(record: &Record) -> u16 {
         Record::ProducerIds { .. } => 9,
         Record::TierChanged { .. } => 10,
         Record::TierRow { .. } => 11,
+        Record::BrokerGone { .. } => 12,
+        Record::BrokerEpochs { .. } => 13,
+    }
+}
+
+fn version(record: &Record) -> u8 {
+    match record {
+        Record::Broker(broker) if !broker.is_plain() => WIDE,
+        Record::Partition { row, .. } if !row.is_plain() => WIDE,
+        _ => VERSION,
     }
 }
 
 /// Appends a record's head and body.
 pub fn encode(record: &Record, out: &mut Writer) {
-    out.u16(kind(record)).u8(VERSION).sized(|out| encode_body(record, out));
+    out.u16(kind(record)).u8(version(record)).sized(|out| encode_body(record, out));
 }
 
 /// Reads one record, head and body.
@@ -65,7 +86,12 @@ pub fn decode(from: &mut Reader<'_>) -> Result<Record, CodecError> {
 /// Reads a head: kind, version, length of the body. Refuses what is unknown before anyone reads the body.
 pub fn decode_head(from: &mut Reader<'_>) -> Result<(u16, u8, usize), CodecError> {
     let (kind, version, len) = (from.u16()?, from.u8()?, from.u32()?);
-    if !(1..=11).contains(&kind) || version != VERSION {
+    let known = match kind {
+        3 | 5 => (VERSION..=WIDE).contains(&version),
+        1..=KIND_MAX => version == VERSION,
+        _ => false,
+    };
+    if !known {
         return Err(CodecError::Unknown { what: "metadata record kind", kind, version: version.into() });
     }
     Ok((kind, version, len as usize))
@@ -77,9 +103,9 @@ pub fn decode_body(kind: u16, version: u8, body: &[u8]) -> Result<Record, CodecE
     let record = match kind {
         1 => read_level(&mut from)?,
         2 => Record::Cluster { id: from.text()? },
-        3 => Record::Broker(read_broker(&mut from)?),
+        3 => Record::Broker(read_broker(version, &mut from)?),
         4 => Record::Topic { id: TopicId(from.uuid()?), name: from.text()? },
-        5 => read_partition(&mut from)?,
+        5 => read_partition(version, &mut from)?,
         6 => {
             let (id, partitions) = (TopicId(from.uuid()?), not_negative(from.i32()?)?);
             Record::TopicDeleted { id, partitions, name: from.text()? }
@@ -102,6 +128,8 @@ pub fn decode_body(kind: u16, version: u8, body: &[u8]) -> Result<Record, CodecE
             row.entries.shrink_to_fit();
             Record::TierRow { topic, index, row: Arc::new(row) }
         }
+        12 => Record::BrokerGone { id: BrokerId(from.i32()?) },
+        13 => Record::BrokerEpochs { next: BrokerEpoch(from.i64()?) },
         _ => return Err(CodecError::Unknown { what: "metadata record kind", kind, version: version.into() }),
     };
     from.finish()?;
@@ -123,6 +151,8 @@ fn encode_body(record: &Record, out: &mut Writer) {
         Record::ProducerIds { next } => out.i64(*next),
         Record::TierChanged { topic, index, change } => out.uuid(topic.0).i32(*index).raw(&change.encode()),
         Record::TierRow { topic, index, row } => out.uuid(topic.0).i32(*index).raw(&row.encode()),
+        Record::BrokerGone { id } => out.i32(id.0),
+        Record::BrokerEpochs { next } => out.i64(next.0),
     };
 }
 
@@ -140,47 +170,81 @@ fn write_broker<'w>(broker: &Broker, out: &'w mut Writer) -> &'w mut Writer {
     for endpoint in &broker.endpoints {
         out.text(&endpoint.listener).text(&endpoint.host).u16(endpoint.port).i16(endpoint.protocol);
     }
-    out
+    if broker.is_plain() {
+        return out;
+    }
+    out.flag(broker.stopping).count(broker.directories.len());
+    broker.directories.iter().for_each(|directory| _ = out.uuid(*directory));
+    out.flag(broker.boot.is_some());
+    if let Some(boot) = broker.boot {
+        out.uuid(boot);
+    }
+    out.u16(broker.features.min).u16(broker.features.max)
 }
 
-fn read_broker(from: &mut Reader<'_>) -> Result<Broker, CodecError> {
+fn read_broker(version: u8, from: &mut Reader<'_>) -> Result<Broker, CodecError> {
     /// Two empty texts, port and protocol.
     const ENDPOINT_BYTES_MIN: usize = 8;
+    const UUID_BYTES: usize = 16;
     let mut broker = Broker {
         id: BrokerId(from.i32()?),
         epoch: BrokerEpoch(from.i64()?),
         incarnation: from.uuid()?,
         fenced: from.flag()?,
         rack: from.optional_text()?,
-        endpoints: Vec::new(),
+        ..Broker::default()
     };
     for _ in 0..from.count(ENDPOINT_BYTES_MIN)? {
         let (listener, host) = (from.text()?, from.text()?);
         broker.endpoints.push(Endpoint { listener, host, port: from.u16()?, protocol: from.i16()? });
     }
+    if version == VERSION {
+        return Ok(broker);
+    }
+    broker.stopping = from.flag()?;
+    for _ in 0..from.count(UUID_BYTES)? {
+        broker.directories.push(from.uuid()?);
+    }
+    broker.boot = if from.flag()? { Some(from.uuid()?) } else { None };
+    broker.features = FeatureRange { min: from.u16()?, max: from.u16()? };
     Ok(broker)
 }
 
 fn write_partition<'w>(row: &Partition, out: &'w mut Writer) -> &'w mut Writer {
     out.i32(row.leader.map_or(-1, |leader| leader.0)).i32(row.leader_epoch.0).i32(row.epoch.0);
-    for brokers in [&row.replicas, &row.isr] {
-        out.count(brokers.len());
-        brokers.iter().for_each(|id| _ = out.i32(id.0));
+    write_brokers(&row.isr, write_brokers(&row.replicas, out));
+    if row.is_plain() {
+        return out;
     }
-    out
+    [&row.adding, &row.removing, &row.elr].into_iter().for_each(|brokers| _ = write_brokers(brokers, out));
+    out.i32(row.last_leader.map_or(-1, |leader| leader.0))
 }
 
-fn read_partition(from: &mut Reader<'_>) -> Result<Record, CodecError> {
+fn read_partition(version: u8, from: &mut Reader<'_>) -> Result<Record, CodecError> {
     let (topic, index) = read_place(from)?;
-    let leader = match from.i32()? {
-        -1 => None,
-        id => Some(BrokerId(id)),
-    };
+    let leader = read_leader(from)?;
     let (leader_epoch, epoch) =
         (LeaderEpoch(not_negative(from.i32()?)?), PartitionEpoch(not_negative(from.i32()?)?));
     let (replicas, isr) = (read_brokers(from)?, read_brokers(from)?);
-    let row = Partition { replicas, isr, leader, leader_epoch, epoch };
+    let mut row = Partition { replicas, isr, leader, leader_epoch, epoch, ..Partition::default() };
+    if version > VERSION {
+        (row.adding, row.removing) = (read_brokers(from)?, read_brokers(from)?);
+        (row.elr, row.last_leader) = (read_brokers(from)?, read_leader(from)?);
+    }
     Ok(Record::Partition { topic, index, row })
+}
+
+fn read_leader(from: &mut Reader<'_>) -> Result<Option<BrokerId>, CodecError> {
+    Ok(match from.i32()? {
+        -1 => None,
+        id => Some(BrokerId(id)),
+    })
+}
+
+fn write_brokers<'w>(brokers: &[BrokerId], out: &'w mut Writer) -> &'w mut Writer {
+    out.count(brokers.len());
+    brokers.iter().for_each(|id| _ = out.i32(id.0));
+    out
 }
 
 fn read_brokers(from: &mut Reader<'_>) -> Result<Arc<[BrokerId]>, CodecError> {
@@ -277,7 +341,29 @@ pub(crate) mod tests {
         Arc::new(row)
     }
 
-    /// One of each kind, and its golden file's name.
+    /// What feature level 2 added, and its golden file's name.
+    pub(crate) fn samples_of_level_2() -> Vec<(&'static str, Record)> {
+        let sample =
+            |name: &str| samples().into_iter().find(|(known, _)| *known == name).expect("a sample").1;
+        let Record::Broker(mut broker) = sample("broker") else { panic!("a broker") };
+        broker.stopping = true;
+        broker.directories = vec![Uuid::from_u128(0xd1), Uuid::from_u128(0xd2)];
+        broker.boot = Some(Uuid::from_u128(0xb007));
+        broker.features = FeatureRange { min: 1, max: 2 };
+        let Record::Partition { topic, index, mut row } = sample("partition") else { panic!("a partition") };
+        row.replicas = [1, 2, 3].map(BrokerId).into();
+        (row.adding, row.removing) = ([BrokerId(3)].into(), [BrokerId(1)].into());
+        (row.elr, row.last_leader) = ([BrokerId(1)].into(), Some(BrokerId(2)));
+        vec![
+            ("v1/feature-level-2", Record::FeatureLevel { level: 2 }),
+            ("v2/broker", Record::Broker(broker)),
+            ("v2/partition", Record::Partition { topic, index, row }),
+            ("v1/broker-gone", Record::BrokerGone { id: BrokerId(3) }),
+            ("v1/broker-epochs", Record::BrokerEpochs { next: BrokerEpoch(44) }),
+        ]
+    }
+
+    /// One of each kind of feature level 1, and its golden file's name.
     pub(crate) fn samples() -> Vec<(&'static str, Record)> {
         let id = TopicId(Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0));
         let endpoint = Endpoint {
@@ -293,6 +379,7 @@ pub(crate) mod tests {
             endpoints: vec![endpoint],
             rack: Some("zone-a".into()),
             fenced: true,
+            ..Broker::default()
         };
         let replicas: Arc<[BrokerId]> = [BrokerId(1), BrokerId(2)].into();
         let partition = Partition {
@@ -301,6 +388,7 @@ pub(crate) mod tests {
             leader: None,
             leader_epoch: LeaderEpoch(3),
             epoch: PartitionEpoch(5),
+            ..Partition::default()
         };
         let config = |resource, value: Option<&str>| Record::Config {
             resource,
@@ -346,26 +434,49 @@ pub(crate) mod tests {
             .prop_map(|(listener, host, port, protocol)| Endpoint { listener, host, port, protocol });
         let endpoints = prop::collection::vec(endpoint, 0..4);
         let (rack, fenced) = (prop::option::of(text()), any::<bool>());
-        (any::<i32>(), any::<i64>(), any::<u128>(), endpoints, rack, fenced).prop_map(
-            |(id, epoch, incarnation, endpoints, rack, fenced)| {
-                let (id, epoch, incarnation) =
-                    (BrokerId(id), BrokerEpoch(epoch), Uuid::from_u128(incarnation));
-                Record::Broker(Broker { id, epoch, incarnation, endpoints, rack, fenced })
+        let uuid = || any::<u128>().prop_map(Uuid::from_u128);
+        let features = prop_oneof![Just((1, 1)), any::<(u16, u16)>()];
+        let wide = (any::<bool>(), prop::collection::vec(uuid(), 0..3), prop::option::of(uuid()), features);
+        (any::<i32>(), any::<i64>(), uuid(), endpoints, rack, fenced, wide).prop_map(
+            |(id, epoch, incarnation, endpoints, rack, fenced, (stopping, directories, boot, (min, max)))| {
+                let (id, epoch, features) = (BrokerId(id), BrokerEpoch(epoch), FeatureRange { min, max });
+                Record::Broker(Broker {
+                    id,
+                    epoch,
+                    incarnation,
+                    endpoints,
+                    rack,
+                    fenced,
+                    stopping,
+                    directories,
+                    boot,
+                    features,
+                })
             },
         )
     }
 
     fn any_partition() -> impl Strategy<Value = Record> {
         let epochs = (0..i32::MAX, 0..i32::MAX);
-        (id(), 0..i32::MAX, brokers(), brokers(), prop::option::of(0..i32::MAX), epochs).prop_map(
-            |(topic, index, replicas, isr, leader, (leader_epoch, epoch))| {
-                let leader = leader.map(BrokerId);
+        let leader = || prop::option::of((0..i32::MAX).prop_map(BrokerId));
+        let moves = (brokers(), brokers(), brokers(), leader());
+        let wide = prop_oneof![Just(Default::default()), moves];
+        (id(), 0..i32::MAX, brokers(), brokers(), leader(), epochs, wide).prop_map(
+            |(topic, index, replicas, isr, leader, (leader_epoch, epoch), wide)| {
                 let (leader_epoch, epoch) = (LeaderEpoch(leader_epoch), PartitionEpoch(epoch));
-                Record::Partition {
-                    topic,
-                    index,
-                    row: Partition { replicas, isr, leader, leader_epoch, epoch },
-                }
+                let (adding, removing, elr, last_leader) = wide;
+                let row = Partition {
+                    replicas,
+                    isr,
+                    leader,
+                    leader_epoch,
+                    epoch,
+                    adding,
+                    removing,
+                    elr,
+                    last_leader,
+                };
+                Record::Partition { topic, index, row }
             },
         )
     }
@@ -404,6 +515,8 @@ pub(crate) mod tests {
                 Record::TierChanged { topic, index, change: segment(&row(n), 10, 99) }
             }),
             tier().prop_map(|(topic, index, n)| Record::TierRow { topic, index, row: row(n) }),
+            any::<i32>().prop_map(|id| Record::BrokerGone { id: BrokerId(id) }),
+            any::<i64>().prop_map(|next| Record::BrokerEpochs { next: BrokerEpoch(next) }),
         ]
     }
 
@@ -420,10 +533,17 @@ pub(crate) mod tests {
             let stored = golden(&format!("record/v1/{name}"), &bytes(&record));
             assert_eq!(decode(&mut Reader::new(&stored)), Ok(record.clone()), "{name}");
             kinds.insert(kind(&record));
+            assert_eq!(record.level(), 1, "{name}");
+        }
+        for (name, record) in samples_of_level_2() {
+            let stored = golden(&format!("record/{name}"), &bytes(&record));
+            assert_eq!(decode(&mut Reader::new(&stored)), Ok(record.clone()), "{name}");
+            kinds.insert(kind(&record));
+            assert_eq!(record.level(), 2, "{name}");
         }
         assert_eq!(
             kinds.into_iter().collect::<Vec<_>>(),
-            (1..=11).collect::<Vec<_>>(),
+            (1..=KIND_MAX).collect::<Vec<_>>(),
             "a kind without a file"
         );
         assert_eq!(row(0).end_epoch, NO_EPOCH, "the samples begin with an empty tier");
@@ -434,6 +554,7 @@ pub(crate) mod tests {
         for (unknown, named) in [
             ([0, 99, 1, 0, 0, 0, 0].as_slice(), "kind 99 version 1"),
             (&[0, 4, 2, 0, 0, 0, 0], "kind 4 version 2"),
+            (&[0, 5, 3, 0, 0, 0, 0], "kind 5 version 3"),
             (&[0, 1, 1, 0, 0, 0, 2, 0, 9], "feature level 9"),
         ] {
             let error = decode(&mut Reader::new(unknown)).expect_err("unknown");
@@ -454,14 +575,18 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_record_or_an_error(kind in 0_u16..13, body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode_body(kind, 1, &body);
+        fn any_bytes_are_a_record_or_an_error(
+            kind in 0_u16..15,
+            version in 1_u8..3,
+            body in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let _ = decode_body(kind, version, &body);
             let _ = decode(&mut Reader::new(&body));
         }
 
         #[test]
-        fn any_flipped_bit_is_a_record_or_an_error(nth in 0_usize..15, bit in 0_usize..4000) {
-            let (_, record) = &samples()[nth];
+        fn any_flipped_bit_is_a_record_or_an_error(nth in 0_usize..20, bit in 0_usize..4000) {
+            let (_, record) = &[samples(), samples_of_level_2()].concat()[nth];
             let mut bytes = bytes(record);
             let bit = bit % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);

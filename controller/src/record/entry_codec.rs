@@ -102,7 +102,7 @@ fn read_precondition(from: &mut Reader<'_>) -> Result<Precondition, CodecError> 
 pub(crate) mod tests {
     use super::*;
     use crate::golden::golden;
-    use crate::record::codec::tests::{any_record, samples};
+    use crate::record::codec::tests::{any_record, samples, samples_of_level_2};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -141,7 +141,13 @@ pub(crate) mod tests {
         prop::collection::vec(group, 0..4).prop_map(|groups| Entry { groups: groups.into() })
     }
 
-    /// Every precondition and every record, in two groups.
+    /// What feature level 2 added.
+    fn sample_of_level_2() -> Entry {
+        let records = samples_of_level_2().into_iter().map(|(_, record)| record).collect();
+        Entry { groups: [Group { preconditions: Vec::new(), records }].into() }
+    }
+
+    /// Every precondition and every record of feature level 1, in two groups.
     pub(crate) fn sample() -> Entry {
         let id = TopicId(Uuid::from_u128(5));
         let preconditions = vec![
@@ -173,6 +179,8 @@ pub(crate) mod tests {
     fn golden_file() {
         let stored = golden("entry/v1/everything", &bytes(&sample()));
         assert_eq!(decode(&stored), Ok(sample()));
+        let stored = golden("entry/v1/level-2", &bytes(&sample_of_level_2()));
+        assert_eq!(decode(&stored), Ok(sample_of_level_2()));
     }
 
     #[test]

@@ -11,7 +11,11 @@ use uuid::Uuid;
 use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
 
 /// The newest feature level this binary writes and reads. A log at a higher one is refused.
-pub const FEATURE_LEVEL: u16 = 1;
+///
+/// 1: one broker. 2: several, with moves, controlled shutdown and eligible leaders (the fields marked "level 2").
+pub const FEATURE_LEVEL: u16 = 2;
+/// What this binary can run at.
+pub const FEATURE_RANGE: FeatureRange = FeatureRange { min: 1, max: FEATURE_LEVEL };
 
 /// What a dynamic configuration belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,8 +41,31 @@ pub struct Endpoint {
     pub protocol: i16,
 }
 
+/// The feature levels a binary can run at, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeatureRange {
+    /// The oldest.
+    pub min: u16,
+    /// The newest.
+    pub max: u16,
+}
+
+impl FeatureRange {
+    /// Whether a cluster finalised at `level` can have it.
+    pub fn holds(self, level: u16) -> bool {
+        (self.min..=self.max).contains(&level)
+    }
+}
+
+/// What a registration of level 1 does not say: it knew no other level.
+impl Default for FeatureRange {
+    fn default() -> Self {
+        FeatureRange { min: 1, max: 1 }
+    }
+}
+
 /// A broker as it registered itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Broker {
     /// Its `node.id`.
     pub id: BrokerId,
@@ -50,12 +77,41 @@ pub struct Broker {
     pub endpoints: Vec<Endpoint>,
     /// `broker.rack`.
     pub rack: Option<String>,
-    /// Alive in the controller's eyes: leads, and gets new replicas. A fenced one does neither.
+    /// Not alive in the controller's eyes: leads nothing, is in no ISR and gets no new replicas.
     pub fenced: bool,
+    /// On its way down (controlled shutdown): it leads nothing new and joins no ISR. Level 2.
+    pub stopping: bool,
+    /// The ids of its log directories, sorted. Level 2; empty where an older binary registered.
+    pub directories: Vec<Uuid>,
+    /// Names the boot of its machine: the page cache of one boot outlives processes. Level 2.
+    pub boot: Option<Uuid>,
+    /// What its binary can run at. Level 2.
+    pub features: FeatureRange,
+}
+
+impl Broker {
+    /// It says nothing that level 1 cannot hold.
+    pub fn is_plain(&self) -> bool {
+        !self.stopping
+            && self.directories.is_empty()
+            && self.boot.is_none()
+            && self.features == FeatureRange::default()
+    }
+
+    /// As much of it as a cluster at `level` can hold.
+    pub fn at_level(mut self, level: u16) -> Broker {
+        if level < 2 {
+            self.stopping = false;
+            self.directories.clear();
+            self.boot = None;
+            self.features = FeatureRange::default();
+        }
+        self
+    }
 }
 
 /// One partition's row: who holds it, who leads, who is in sync.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Partition {
     /// In order of preference, first is the preferred leader.
     pub replicas: Arc<[BrokerId]>,
@@ -67,6 +123,30 @@ pub struct Partition {
     pub leader_epoch: LeaderEpoch,
     /// Rises with every change to this row.
     pub epoch: PartitionEpoch,
+    /// Replicas that a reassignment brings, all among `replicas` (KIP-455). Level 2.
+    pub adding: Arc<[BrokerId]>,
+    /// Replicas that leave when the reassignment is complete, all among `replicas`. Level 2.
+    pub removing: Arc<[BrokerId]>,
+    /// Out of sync, yet holding everything acked: they left an ISR that was below `min.insync.replicas`, where
+    /// nothing is acked (KIP-966). None of them is in `isr`. Level 2.
+    pub elr: Arc<[BrokerId]>,
+    /// Who led last, while nobody does. Level 2.
+    pub last_leader: Option<BrokerId>,
+}
+
+impl Partition {
+    /// It says nothing that level 1 cannot hold.
+    pub fn is_plain(&self) -> bool {
+        self.adding.is_empty()
+            && self.removing.is_empty()
+            && self.elr.is_empty()
+            && self.last_leader.is_none()
+    }
+
+    /// A reassignment is under way.
+    pub fn is_moving(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
 }
 
 /// One fact. The comment's number is the kind on disk.
@@ -146,6 +226,30 @@ pub enum Record {
         /// The row.
         row: Arc<TierRow>,
     },
+    /// 12: a broker was unregistered; nothing names it any more. Level 2.
+    BrokerGone {
+        /// The broker.
+        id: BrokerId,
+    },
+    /// 13: registrations get broker epochs from here on; written by snapshots, when those below belong to brokers
+    /// that are gone. Level 2.
+    BrokerEpochs {
+        /// The next registration's epoch.
+        next: BrokerEpoch,
+    },
+}
+
+impl Record {
+    /// The oldest feature level at which it may be written.
+    pub fn level(&self) -> u16 {
+        match self {
+            Record::FeatureLevel { level } => *level,
+            Record::Broker(broker) if !broker.is_plain() => 2,
+            Record::Partition { row, .. } if !row.is_plain() => 2,
+            Record::BrokerGone { .. } | Record::BrokerEpochs { .. } => 2,
+            _ => 1,
+        }
+    }
 }
 
 impl fmt::Display for Resource {

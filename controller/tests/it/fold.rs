@@ -15,7 +15,7 @@ use firnline_controller::id::{BrokerId, TopicId};
 use firnline_controller::image::delta::Delta;
 use firnline_controller::image::metadata::MetadataImage;
 use firnline_controller::record::entry::{Entry, Group};
-use firnline_controller::record::kinds::{Record, Resource};
+use firnline_controller::record::kinds::{Broker, Partition, Record, Resource};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -288,4 +288,48 @@ fn partitions_only_grow() {
     }
     let (_, count) = draft.take(partitions::grow(&draft.image, &asked(4, &[&[1], &[1]]), 0).unwrap());
     assert_eq!((count, draft.image.topics.get(id).unwrap().partition_count()), (4, 4));
+}
+
+/// A log that an older binary began says level 1: nothing of level 2 may enter it before the level is raised.
+#[test]
+fn a_cluster_at_level_1_holds_nothing_of_level_2() {
+    let mut image = MetadataImage::default();
+    let mut fold = |record: Record| image.apply_group(&Group { records: vec![record], ..Group::default() });
+    fold(Record::FeatureLevel { level: 1 }).expect("the first record");
+    let plain = Broker { id: BrokerId(1), ..Broker::default() };
+    fold(Record::Broker(plain.clone())).expect("a record of level 1");
+    let topic = TopicId(Uuid::from_u128(1));
+    fold(Record::Topic { id: topic, name: "a".into() }).expect("a record of level 1");
+    let moving = Partition { removing: [BrokerId(1)].into(), ..Partition::default() };
+    let of_level_2 = [
+        Record::Broker(Broker { stopping: true, ..plain }),
+        Record::Partition { topic, index: 0, row: moving },
+        Record::BrokerGone { id: BrokerId(1) },
+    ];
+    for record in &of_level_2 {
+        let refused = fold(record.clone()).expect_err("a record of level 2").to_string();
+        assert!(refused.contains("level 2") && refused.contains("level 1"), "{refused}");
+    }
+    fold(Record::FeatureLevel { level: 2 }).expect("raised");
+    for record in of_level_2 {
+        fold(record).expect("allowed now");
+    }
+    assert!(fold(Record::FeatureLevel { level: 1 }).is_err(), "a level never falls");
+}
+
+#[test]
+fn the_epoch_of_a_broker_that_went_is_not_given_again() {
+    let mut draft = Draft::default();
+    draft.take(format(&draft.image, CLUSTER).unwrap());
+    draft.take(brokers::register(&draft.image, &broker_of(1, 1)).unwrap());
+    let (_, last) = draft.take(brokers::register(&draft.image, &broker_of(2, 1)).unwrap());
+    let gone = Group { records: vec![Record::BrokerGone { id: BrokerId(2) }], ..Group::default() };
+    draft.image.apply_group(&gone).expect("registered");
+    assert!(draft.image.apply_group(&gone).is_err(), "it went once");
+    let mut restored = MetadataImage::default();
+    for record in draft.image.to_records() {
+        restored.restore(&record).expect("a snapshot's record");
+    }
+    assert!(restored.brokers.next_epoch() > last, "{}", restored.brokers.next_epoch());
+    assert_eq!(restored.brokers.next_epoch(), draft.image.brokers.next_epoch());
 }
