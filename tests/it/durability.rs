@@ -7,17 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use firnline::broker::doors::Doors;
 use firnline::broker::lifecycle::Broker;
-use firnline::config::load::{Places, load};
-use firnline::config::start::build;
 use kafka_protocol::messages::ProduceRequest;
-use tokio::net::TcpStream;
 
 use crate::harness::asks::{LATEST, fetching, of, production};
-use crate::harness::broker::Client;
 use crate::harness::records::{assert_same_batch, batch, bulk};
 use crate::harness::twin::disk::{Call, Fate, Kind, Nature, TwinDisk, Verb};
+use crate::harness::twin_broker::{self, client};
 use crate::harness::wait::until;
 
 const TOPIC: &str = "ledger";
@@ -31,23 +27,13 @@ fn blank() -> TwinDisk {
 
 async fn start(disk: &TwinDisk, durability: &str) -> Broker {
     let set = [
-        "node.id=1",
         "log.dirs=/data",
-        "listeners=PLAINTEXT://127.0.0.1:0",
         "firn.cores=2",
         "offsets.topic.num.partitions=1",
         "log.retention.check.interval.ms=100",
         &format!("firn.durability={durability}"),
     ];
-    let set = set.iter().map(|each| (*each).to_owned()).collect();
-    let loaded = load(&Places { set, ..Places::default() }).expect("settings of a flow");
-    let config = build(loaded.settings, true).expect("a configuration of a flow").config;
-    let doors = Doors { files: Arc::new(disk.clone()), ..Doors::real() };
-    Broker::start(config, doors).await.expect("the broker starts")
-}
-
-async fn client(broker: &Broker) -> Client {
-    Client::new(TcpStream::connect(broker.addr()).await.expect("the port answers"))
+    twin_broker::start(disk, &set).await
 }
 
 /// Holds fsyncs of segments back while it is closed, and counts them.

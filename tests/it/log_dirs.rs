@@ -5,19 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use firnline::broker::doors::Doors;
 use firnline::broker::lifecycle::Broker;
-use firnline::config::load::{Places, load};
-use firnline::config::start::build;
 use firnline_tiering::hot::file::Files;
 use kafka_protocol::messages::DescribeLogDirsRequest;
 use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
-use tokio::net::TcpStream;
 
 use crate::harness::asks::{fetching, of, production};
 use crate::harness::broker::Client;
 use crate::harness::records::batch;
 use crate::harness::twin::disk::{Call, Fate, Kind, Nature, TwinDisk, Verb};
+use crate::harness::twin_broker::{self, client};
 use crate::harness::wait::until;
 
 const STORAGE_ERROR: i16 = 56;
@@ -45,16 +42,7 @@ fn disks(nature: &Arc<Failing>) -> TwinDisk {
 }
 
 async fn start(disk: &TwinDisk, set: &[&str]) -> Broker {
-    let own = ["node.id=1", "log.dirs=/a,/b", "listeners=PLAINTEXT://127.0.0.1:0", "firn.cores=1"];
-    let set = own.iter().chain(set).map(|each| (*each).to_owned()).collect();
-    let loaded = load(&Places { set, ..Places::default() }).expect("settings of a flow");
-    let config = build(loaded.settings, true).expect("a configuration of a flow").config;
-    let doors = Doors { files: Arc::new(disk.clone()), ..Doors::real() };
-    Broker::start(config, doors).await.expect("the broker starts")
-}
-
-async fn client(broker: &Broker) -> Client {
-    Client::new(TcpStream::connect(broker.addr()).await.expect("the port answers"))
+    twin_broker::start(disk, &[&["log.dirs=/a,/b", "firn.cores=1"], set].concat()).await
 }
 
 async fn produced(client: &mut Client, topic: &str, index: i32) -> i16 {

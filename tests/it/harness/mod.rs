@@ -10,5 +10,6 @@ pub mod records;
 pub mod tier;
 #[path = "../../../tiering/tests/support/twin/mod.rs"]
 pub mod twin;
+pub mod twin_broker;
 pub mod wait;
 pub mod wire_client;
