@@ -31,7 +31,7 @@ use crate::broker::limits;
 use crate::broker::storage::{QUORUM_LOG, Storage, StorageError, cluster_of};
 use crate::broker::tier_commit::QuorumCommit;
 use crate::broker::tiers::{Tiers, TiersError};
-use crate::config::broker::BrokerConfig;
+use crate::config::broker::{BrokerConfig, Quorum};
 use crate::config::listener::Endpoint;
 use crate::coordinator::group::coordinator::{GroupCoordinator, Parts as GroupParts};
 use crate::metadata::producer_ids::ProducerIds;
@@ -57,6 +57,11 @@ pub enum StartError {
     /// The quorum did not take this broker.
     #[error("the broker could not register: {0}")]
     Register(#[from] firnline_controller::error::RegisterError),
+    /// A quorum that this build cannot take part in.
+    #[error(
+        "a quorum of several nodes cannot be joined yet: start this node with process.roles=broker,controller and without other voters"
+    )]
+    OthersInQuorum,
     /// A port.
     #[error("listener {listener} cannot listen on {address}: {source}{}", hint(.source))]
     Listen {
@@ -89,6 +94,7 @@ impl Broker {
     /// Starts a broker; it serves when this answers. Call it on a multi-threaded or current-thread runtime alike; with
     /// simulated doors inside a `LocalSet`.
     pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Broker, StartError> {
+        refuse_others(&config)?;
         let runtimes = Runtimes::start(doors.single_threaded)?;
         match assemble(Arc::new(config), doors, &runtimes).await {
             Ok(running) => Ok(Broker::new(running, runtimes)),
@@ -169,6 +175,16 @@ async fn assemble(
     let mut following = start_following(&shared, assignment, runtimes);
     following.extend(rounds);
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, broker_epoch, lost })
+}
+
+fn refuse_others(config: &BrokerConfig) -> Result<(), StartError> {
+    let others = |quorum: &Quorum| {
+        !quorum.bootstrap.is_empty() || quorum.voters.iter().any(|voter| voter.id != config.node_id)
+    };
+    match config.roles.broker && !config.quorum.as_ref().is_some_and(others) {
+        true => Ok(()),
+        false => Err(StartError::OthersInQuorum),
+    }
 }
 
 /// A lane of its own on the blocking threads of `handle`; inline in a simulation.

@@ -15,16 +15,23 @@ use crate::config::settings::Settings;
 pub struct BrokerConfig {
     /// This node's id, ≥ 0 (`node.id`).
     pub node_id: i32,
+    /// What this process is (`process.roles`).
+    pub roles: Roles,
+    /// How it takes part in a quorum with others; `None` = a quorum of one that nobody else can join.
+    pub quorum: Option<Quorum>,
+    /// Life signs, and copies of partitions on several brokers.
+    pub cluster: Cluster,
     /// `broker.rack`, passed on to clients.
     pub rack: Option<String>,
     /// Data directories in the order given (`log.dirs`); the first also holds the quorum log. Never empty.
     pub log_dirs: Vec<PathBuf>,
-    /// Client listeners to bind: `listeners` without those named by `controller.listener.names`. Never empty.
+    /// Client listeners to bind: `listeners` without those named by `controller.listener.names`. Empty only without
+    /// the broker role.
     pub listeners: Vec<Endpoint>,
     /// One address per client listener, by the same name: what Metadata hands out. A port 0 stands for the bound port,
     /// an empty host for this machine's name.
     pub advertised: Vec<Endpoint>,
-    /// Name of the listener that brokers use among themselves; one of `listeners`.
+    /// Name of the listener that brokers use among themselves; one of `listeners`, empty without the broker role.
     pub inter_broker_listener: String,
     /// Sockets and request limits.
     pub network: Network,
@@ -44,6 +51,77 @@ pub struct BrokerConfig {
     pub dev: bool,
     /// The checked settings this was built from: feeds DescribeConfigs and topic configs.
     pub settings: Arc<Settings>,
+}
+
+/// What a process is. At least one is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It serves clients.
+    pub broker: bool,
+    /// It may vote and decide.
+    pub controller: bool,
+}
+
+/// A quorum that others take part in, as the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quorum {
+    /// `controller.quorum.voters`; empty where the voters are known from elsewhere (KIP-853).
+    pub voters: Vec<Voter>,
+    /// `controller.quorum.bootstrap.servers`: host and port of controllers that know the quorum.
+    pub bootstrap: Vec<(String, u16)>,
+    /// Where this node's controller listens; `None` without the controller role.
+    pub listener: Option<Endpoint>,
+    /// What other nodes are told of it, by the same name.
+    pub advertised: Option<Endpoint>,
+}
+
+/// One entry of `controller.quorum.voters`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voter {
+    /// Its `node.id`.
+    pub id: i32,
+    /// Where its controller listens; IPv6 without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Life signs of brokers, copies of partitions, and who leads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// A broker tells the active controller so often that it lives, ms (`broker.heartbeat.interval.ms`).
+    pub heartbeat_ms: u64,
+    /// A broker silent for this long is fenced, ms (`broker.session.timeout.ms`).
+    pub session_ms: u64,
+    /// How long a start tries to register, ms (`initial.broker.registration.timeout.ms`).
+    pub registration_ms: u64,
+    /// Whether leaders are moved away before a stop (`controlled.shutdown.enable`).
+    pub controlled_shutdown: bool,
+    /// A follower that has not caught up for this long leaves the ISR, ms (`replica.lag.time.max.ms`).
+    pub lag_ms_max: u64,
+    /// Bytes a follower fetches of one partition (`replica.fetch.max.bytes`).
+    pub fetch_partition_bytes: i32,
+    /// Bytes a follower fetches at once (`replica.fetch.response.max.bytes`).
+    pub fetch_bytes: i32,
+    /// Bytes worth answering a follower's fetch (`replica.fetch.min.bytes`).
+    pub fetch_bytes_min: i32,
+    /// How long a follower's fetch waits for them, ms (`replica.fetch.wait.max.ms`).
+    pub fetch_wait_ms: i32,
+    /// Pause of a follower after an error, ms (`replica.fetch.backoff.ms`).
+    pub fetch_backoff_ms: u64,
+    /// A follower's fetch without an answer for this long has failed, ms (`replica.socket.timeout.ms`).
+    pub fetch_timeout_ms: u64,
+    /// Consumers may read from a replica in their own rack (`replica.selector.class`, KIP-392).
+    pub rack_aware_fetch: bool,
+    /// Whether a replica may lead that may have lost records, where topic and cluster say nothing
+    /// (`unclean.leader.election.enable`).
+    pub unclean_election: bool,
+    /// Seconds between two looks at who should lead by preference; `None` = nobody looks
+    /// (`auto.leader.rebalance.enable`, `leader.imbalance.check.interval.seconds`).
+    pub rebalance_every_s: Option<u64>,
+    /// Share of a broker's preferred partitions, in percent, that others may lead before that is mended
+    /// (`leader.imbalance.per.broker.percentage`).
+    pub imbalance_percent: u32,
 }
 
 /// Sockets and request limits.
@@ -91,7 +169,7 @@ pub struct TopicDefaults {
 pub struct Offsets {
     /// `offsets.topic.num.partitions`.
     pub partitions: i32,
-    /// `offsets.topic.replication.factor`; the creator clamps it to the live brokers.
+    /// `offsets.topic.replication.factor`; 1 is used where no other broker can join.
     pub replication_factor: i16,
     /// `offsets.topic.segment.bytes`.
     pub segment_bytes: u64,

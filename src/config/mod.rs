@@ -14,6 +14,7 @@ pub mod key;
 pub mod listener;
 pub mod load;
 pub mod properties;
+pub mod quorum;
 pub mod remote;
 pub mod resolve;
 pub mod settings;

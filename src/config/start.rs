@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::broker::{
-    BrokerConfig, Groups, HttpListener, Logs, Network, Offsets, Telemetry, TopicDefaults,
+    BrokerConfig, Groups, HttpListener, Logs, Network, Offsets, Roles, Telemetry, TopicDefaults,
 };
 use crate::config::listener::{
     Endpoint, ListenerError, check_protocols, parse_endpoints, parse_protocol_map,
 };
 use crate::config::load::Problems;
+use crate::config::quorum::{self, ControllerListener};
 use crate::config::remote;
 use crate::config::settings::Settings;
 
@@ -31,9 +32,12 @@ pub fn build(settings: Settings, dev: bool) -> Result<Start, Problems> {
     let mut said = Said::default();
     let read = Read { settings: &settings };
     let node_id = said.keep(read.node_id()).unwrap_or_default();
-    said.keep(read.roles(node_id));
+    let roles = quorum::roles(&settings);
     let log_dirs = said.keep(read.log_dirs()).unwrap_or_default();
-    let sockets = said.keep(read.sockets()).unwrap_or_default();
+    let sockets = said.keep(read.sockets(roles)).unwrap_or_default();
+    let quorum = said.keep(quorum::read(&settings, node_id, roles, sockets.controller.clone())).flatten();
+    let cluster = quorum::cluster(&settings);
+    quorum::check_times(&settings, &cluster, &mut said.problems);
     said.keep(read.group_limits());
     let telemetry = said.keep(read.telemetry()).unwrap_or(Telemetry { metrics: None, admin: None });
     let remote = said.keep(remote::read(&settings)).flatten();
@@ -41,6 +45,9 @@ pub fn build(settings: Settings, dev: bool) -> Result<Start, Problems> {
     said.warnings.extend(read.exposed(&sockets));
     let config = BrokerConfig {
         node_id,
+        roles,
+        quorum,
+        cluster,
         rack: settings.text("broker.rack").map(str::to_owned),
         log_dirs,
         listeners: sockets.listeners,
@@ -80,6 +87,7 @@ struct Sockets {
     listeners: Vec<Endpoint>,
     advertised: Vec<Endpoint>,
     inter_broker: String,
+    controller: ControllerListener,
 }
 
 struct Read<'a> {
@@ -99,28 +107,6 @@ impl Read<'_> {
             (None, None) => {
                 Err("node.id is not set: give this node a number of its own, e.g. node.id=1".to_owned())
             }
-        }
-    }
-
-    fn roles(&self, node_id: i32) -> Result<(), String> {
-        let roles = self.settings.items("process.roles");
-        let both = roles.contains(&"broker") && roles.contains(&"controller");
-        if !roles.is_empty() && !both {
-            let roles = roles.join(",");
-            return Err(format!(
-                "process.roles={roles} is refused: a broker or controller alone is not built yet, \
-                 use process.roles=broker,controller"
-            ));
-        }
-        let voters = self.settings.items("controller.quorum.voters");
-        match voters.as_slice() {
-            [] => Ok(()),
-            [voter] if voter.split('@').next() == Some(node_id.to_string().as_str()) => Ok(()),
-            [voter] => Err(format!("controller.quorum.voters={voter} does not name this node, {node_id}")),
-            _ => Err(format!(
-                "controller.quorum.voters names {} voters: a quorum of several is not built yet",
-                voters.len()
-            )),
         }
     }
 
@@ -148,58 +134,60 @@ impl Read<'_> {
         }
     }
 
-    fn sockets(&self) -> Result<Sockets, String> {
+    fn sockets(&self, roles: Roles) -> Result<Sockets, String> {
         let keyed = |key: &'static str| move |error: ListenerError| format!("{key}: {error}");
-        let all = parse_endpoints(self.settings.text("listeners").unwrap_or_default())
-            .map_err(keyed("listeners"))?;
-        let controllers: Vec<String> = self
-            .settings
-            .items("controller.listener.names")
-            .iter()
-            .map(|name| name.to_ascii_uppercase())
-            .collect();
+        let parsed = |key: &'static str| {
+            parse_endpoints(self.settings.text(key).unwrap_or_default()).map_err(keyed(key))
+        };
+        let (all, given) = (parsed("listeners")?, parsed("advertised.listeners")?);
+        let controllers = quorum::listener_names(self.settings);
+        let of_controllers = |each: &Endpoint| controllers.contains(&each.name);
         let map_key = "listener.security.protocol.map";
         let map =
             parse_protocol_map(self.settings.text(map_key).unwrap_or_default()).map_err(keyed(map_key))?;
-        let (mine, theirs): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|each| !controllers.contains(&each.name));
+        let (theirs, mine): (Vec<_>, Vec<_>) = all.into_iter().partition(of_controllers);
+        let (advertised_theirs, given): (Vec<_>, Vec<_>) = given.into_iter().partition(of_controllers);
         check_protocols(mine.iter().map(|each| each.name.as_str()), &map).map_err(keyed("listeners"))?;
         let mapped = theirs
             .iter()
             .map(|each| each.name.as_str())
             .filter(|name| map.iter().any(|(known, _)| known == name));
         check_protocols(mapped, &map).map_err(keyed("controller.listener.names"))?;
+        let controller = quorum::listener(
+            roles,
+            &controllers,
+            theirs,
+            advertised_theirs,
+            self.settings.is_set("listeners"),
+        )?;
+        if !roles.broker {
+            return match mine.first().filter(|_| self.settings.is_set("listeners")) {
+                Some(stranger) => Err(format!(
+                    "listeners names {stranger}, but process.roles=controller serves no clients: \
+                     keep only what controller.listener.names names, or add the broker role"
+                )),
+                None => Ok(Sockets { controller, ..Sockets::default() }),
+            };
+        }
         if mine.is_empty() {
             return Err("listeners names no listener for clients, e.g. listeners=PLAINTEXT://127.0.0.1:9092"
                 .to_owned());
         }
-        let advertised = self.advertised(&mine).map_err(keyed("advertised.listeners"))?;
+        let advertised = advertised(&mine, given).map_err(keyed("advertised.listeners"))?;
         let inter_broker = match self.settings.text("inter.broker.listener.name") {
             Some(name) => name.to_ascii_uppercase(),
             None => mine[0].name.clone(),
         };
+        if controllers.contains(&inter_broker) {
+            return Err(format!(
+                "inter.broker.listener.name={inter_broker} is a controller's listener: \
+                 brokers copy partitions over a listener of their own"
+            ));
+        }
         if !mine.iter().any(|each| each.name == inter_broker) {
             return Err(format!("inter.broker.listener.name: {}", ListenerError::NotAListener(inter_broker)));
         }
-        Ok(Sockets { listeners: mine, advertised, inter_broker })
-    }
-
-    /// What Metadata hands out; an address nobody can reach is refused when it was written by hand.
-    fn advertised(&self, listeners: &[Endpoint]) -> Result<Vec<Endpoint>, ListenerError> {
-        let given = parse_endpoints(self.settings.text("advertised.listeners").unwrap_or_default())?;
-        if let Some(stranger) = given.iter().find(|each| listeners.iter().all(|mine| mine.name != each.name))
-        {
-            return Err(ListenerError::NotAListener(stranger.name.clone()));
-        }
-        if let Some(unreachable) = given.iter().find(|each| each.is_every_interface() || each.port == 0) {
-            return Err(ListenerError::Unreachable(unreachable.clone()));
-        }
-        let of = |mine: &Endpoint| given.iter().find(|each| each.name == mine.name).unwrap_or(mine).clone();
-        let advertised: Vec<Endpoint> = listeners.iter().map(of).collect();
-        match advertised.iter().find(|each| each.is_every_interface() && !each.host.is_empty()) {
-            Some(unreachable) => Err(ListenerError::Unreachable(unreachable.clone())),
-            None => Ok(advertised),
-        }
+        Ok(Sockets { listeners: mine, advertised, inter_broker, controller })
     }
 
     fn exposed(&self, sockets: &Sockets) -> Vec<String> {
@@ -324,6 +312,22 @@ impl Read<'_> {
     }
 }
 
+/// What Metadata hands out; an address nobody can reach is refused when it was written by hand.
+fn advertised(listeners: &[Endpoint], given: Vec<Endpoint>) -> Result<Vec<Endpoint>, ListenerError> {
+    if let Some(stranger) = given.iter().find(|each| listeners.iter().all(|mine| mine.name != each.name)) {
+        return Err(ListenerError::NotAListener(stranger.name.clone()));
+    }
+    if let Some(unreachable) = given.iter().find(|each| each.is_every_interface() || each.port == 0) {
+        return Err(ListenerError::Unreachable(unreachable.clone()));
+    }
+    let of = |mine: &Endpoint| given.iter().find(|each| each.name == mine.name).unwrap_or(mine).clone();
+    let advertised: Vec<Endpoint> = listeners.iter().map(of).collect();
+    match advertised.iter().find(|each| each.is_every_interface() && !each.host.is_empty()) {
+        Some(unreachable) => Err(ListenerError::Unreachable(unreachable.clone())),
+        None => Ok(advertised),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +354,7 @@ mod tests {
         let Start { config, warnings } = start("").unwrap();
         assert_eq!((config.node_id, config.log_dirs), (1, vec![PathBuf::from("/data")]));
         assert_eq!(config.listeners, config.advertised);
+        assert_eq!((config.roles, &config.quorum), (Roles { broker: true, controller: true }, &None));
         assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://:9092");
         assert_eq!((config.offsets.partitions, config.offsets.retention_ms), (50, 604_800_000));
         assert_eq!(config.network.connections_idle_ms_max, Some(600_000));
@@ -378,6 +383,9 @@ mod tests {
             ["PLAINTEXT://127.0.0.1:9092"]
         );
         assert_eq!(config.advertised[0].host, "broker");
+        let quorum = config.quorum.unwrap();
+        assert_eq!(quorum.listener.unwrap().to_string(), "CONTROLLER://:9093");
+        assert_eq!(quorum.advertised.unwrap().to_string(), "CONTROLLER://localhost:9093");
         assert!(config.telemetry.metrics.unwrap().chosen);
         assert_eq!(config.telemetry.admin, None);
         assert_eq!(warnings, Vec::<String>::new());
@@ -393,16 +401,6 @@ mod tests {
         );
         let said = [
             ("broker.id=2", "node.id is 1 but broker.id is 2: drop broker.id, its older name"),
-            (
-                "process.roles=broker",
-                "process.roles=broker is refused: a broker or controller alone is not built yet, \
-                 use process.roles=broker,controller",
-            ),
-            (
-                "controller.quorum.voters=1@a:1,2@b:1,3@c:1",
-                "controller.quorum.voters names 3 voters: a quorum of several is not built yet",
-            ),
-            ("controller.quorum.voters=2@a:1", "controller.quorum.voters=2@a:1 does not name this node, 1"),
             ("log.dirs=/a,/b,/a", "log.dirs names /a twice"),
             (
                 "listeners=9092",

@@ -17,8 +17,6 @@ const USABLE_WITHIN: Duration = Duration::from_secs(3);
 /// Makes the topic and waits until its groups can be served here; false when the client should ask again.
 pub async fn make(ctx: &Context) -> bool {
     let offsets = &ctx.shared.config.offsets;
-    let live = ctx.metadata().image().brokers.live().count();
-    let live = i16::try_from(live).unwrap_or(i16::MAX);
     let configs = [
         ("cleanup.policy", "compact".to_owned()),
         ("compression.type", "producer".to_owned()),
@@ -28,8 +26,9 @@ pub async fn make(ctx: &Context) -> bool {
     let topic = NewTopic {
         name: OFFSETS_TOPIC.to_owned(),
         partitions: offsets.partitions,
-        // One broker alone would otherwise never have groups.
-        replication_factor: offsets.replication_factor.min(live).max(1),
+        // A broker that nobody can join would otherwise never have groups. In a cluster as in Kafka: the first broker
+        // up must not leave every group with one replica for ever.
+        replication_factor: if ctx.shared.config.quorum.is_none() { 1 } else { offsets.replication_factor },
         configs: configs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         ..NewTopic::default()
     };

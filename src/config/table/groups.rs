@@ -13,7 +13,7 @@ const NO_THREADS: &str = "a coordinator runs on the core that serves its partiti
 #[rustfmt::skip] // one row per key
 pub const GROUPS: &[Key] = &[
     broker("offsets.topic.num.partitions", int_from(1), Some("50"), "Partitions of __consumer_offsets, fixed when it is created."),
-    broker("offsets.topic.replication.factor", Kind::Short(1, 32767), Some("3"), "Replicas of __consumer_offsets; as many as there are live brokers, at most."),
+    broker("offsets.topic.replication.factor", Kind::Short(1, 32767), Some("3"), "Replicas of __consumer_offsets. With fewer live brokers it is not made yet; a node that is a quorum of its own makes one replica."),
     broker("offsets.topic.segment.bytes", int_from(1), Some("104857600"), "Segment size of __consumer_offsets."),
     broker("offsets.topic.compression.codec", int_from(0), Some("0"), "Codec of __consumer_offsets.").accepted("offset records are written uncompressed"),
     broker("offsets.retention.minutes", int_from(1), Some("10080"), "Offsets of an empty group are kept this long."),

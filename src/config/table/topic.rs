@@ -27,7 +27,7 @@ pub const TOPIC: &[Key] = &[
     topic("segment.ms", long_from(1), "604800000", "A segment is sealed at this age.").from(&["log.roll.ms", "log.roll.hours"]),
     topic("segment.jitter.ms", long_from(0), "0", "A segment is sealed at most this much earlier, each at a time of its own.").from(&["log.roll.jitter.ms", "log.roll.jitter.hours"]),
     topic("min.insync.replicas", int_from(1), "1", "In-sync replicas below which a produce with acks=all is refused.").from(&["min.insync.replicas"]),
-    topic("unclean.leader.election.enable", Kind::Boolean, "false", "Let a replica lead that may have lost records.").from(&["unclean.leader.election.enable"]).accepted(ALONE),
+    topic("unclean.leader.election.enable", Kind::Boolean, "false", "Let a replica lead that may have lost records.").from(&["unclean.leader.election.enable"]),
     topic("max.message.bytes", int_from(0), "1048588", "Largest record batch, after compression.").from(&["message.max.bytes"]),
     topic("compression.type", Kind::Choice(COMPRESSION), "producer", "Codec a batch is stored with; `producer` keeps what was sent.").from(&["compression.type"]),
     topic("compression.gzip.level", Kind::Int(-1, 9), "-1", "Level when the broker compresses with gzip: 1 to 9, or -1 for the codec's own.").from(&["compression.gzip.level"]),
