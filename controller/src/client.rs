@@ -27,7 +27,18 @@ use crate::quorum::node::{Node, NodeConfig};
 use crate::quorum::status::QuorumStatus;
 use crate::record::entry::Entry;
 use crate::record::kinds::Resource;
+use crate::rpc::{Answer, Answered, Asked, Request, SentRow, TierStep};
 use crate::server::{Command, QUEUE, Server};
+
+/// Takes what an answer's arm holds; `None` if it is another's.
+macro_rules! said {
+    ($arm:path) => {
+        |answer| match answer {
+            $arm(said) => Some(said),
+            _ => None,
+        }
+    };
+}
 
 /// What a controller needs to start.
 #[derive(Debug, Clone)]
@@ -54,6 +65,7 @@ pub struct Controller {
     commands: mpsc::Sender<Command>,
     current: Arc<Current>,
     node: Node,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl fmt::Debug for Controller {
@@ -81,9 +93,9 @@ impl Controller {
             return Err(error);
         }
         let (commands, queue) = mpsc::channel(QUEUE);
-        let server = Server::new(node.clone(), current.clone(), config.entropy, queue);
+        let server = Server::new(node.clone(), current.clone(), queue);
         tokio::spawn(server.run());
-        Ok(Controller { commands, current, node })
+        Ok(Controller { commands, current, node, entropy: config.entropy })
     }
 
     /// This node's newest committed image. Never waits.
@@ -98,7 +110,7 @@ impl Controller {
 
     /// Registers a broker's incarnation; it leads its partitions anew from then on.
     pub async fn register_broker(&self, broker: BrokerRegistration) -> Result<BrokerEpoch, RegisterError> {
-        self.ask(|reply| Command::Register(broker, reply)).await?
+        self.ask(Request::Register(broker), said!(Answer::Register)).await?
     }
 
     /// Creates topics, each with all its partitions or not at all; one answer per topic, in order.
@@ -107,14 +119,15 @@ impl Controller {
         topics: Vec<NewTopic>,
         validate_only: bool,
     ) -> Vec<Result<CreatedTopic, CreateTopicError>> {
+        let ids: Vec<TopicId> = topics.iter().map(|_| TopicId::draw(self.entropy.as_ref())).collect();
         let count = topics.len();
-        self.ask_each(count, |reply| Command::CreateTopics { topics, validate_only, reply }).await
+        let request = Request::CreateTopics { topics, ids, validate_only };
+        self.ask_each(count, request, said!(Answer::CreateTopics)).await
     }
 
     /// Deletes topics; one answer per id, in order. What they left in the bucket awaits [`Controller::finish_purge`].
     pub async fn delete_topics(&self, ids: Vec<TopicId>) -> Vec<Result<(), DeleteTopicError>> {
-        let count = ids.len();
-        self.ask_each(count, |reply| Command::DeleteTopics(ids, reply)).await
+        self.ask_each(ids.len(), Request::DeleteTopics(ids), said!(Answer::DeleteTopics)).await
     }
 
     /// Adds partitions; answers how many each topic has then.
@@ -124,7 +137,8 @@ impl Controller {
         validate_only: bool,
     ) -> Vec<Result<i32, CreatePartitionsError>> {
         let count = topics.len();
-        self.ask_each(count, |reply| Command::CreatePartitions { topics, validate_only, reply }).await
+        let request = Request::CreatePartitions { topics, validate_only };
+        self.ask_each(count, request, said!(Answer::CreatePartitions)).await
     }
 
     /// Sets (`Some`) or removes (`None`) dynamic configuration of one resource, all or nothing.
@@ -133,12 +147,12 @@ impl Controller {
         resource: Resource,
         changes: Vec<(String, Option<String>)>,
     ) -> Result<(), AlterConfigsError> {
-        self.ask(|reply| Command::AlterConfigs(resource, changes, reply)).await?
+        self.ask(Request::AlterConfigs(resource, changes), said!(Answer::AlterConfigs)).await?
     }
 
     /// A block of producer ids that nobody else gets, ever.
     pub async fn allocate_producer_ids(&self) -> Result<Range<i64>, AllocateError> {
-        self.ask(Command::AllocateProducerIds).await?
+        self.ask(Request::AllocateProducerIds, said!(Answer::AllocateProducerIds)).await?
     }
 
     /// Takes steps of tier rows; one answer per step, in order, each the row that step made.
@@ -146,13 +160,15 @@ impl Controller {
         &self,
         changes: Vec<(TopicId, i32, TierChange)>,
     ) -> Vec<Result<Arc<TierRow>, TierRefused>> {
-        let count = changes.len();
-        self.ask_each(count, |reply| Command::ChangeTiers(changes, reply)).await
+        let steps = changes.into_iter().map(|(topic, index, change)| TierStep { topic, index, change });
+        let steps: Vec<TierStep> = steps.collect();
+        let rows = self.ask_each(steps.len(), Request::ChangeTiers(steps), said!(Answer::ChangeTiers)).await;
+        rows.into_iter().map(|row| row.map(|SentRow(row)| row)).collect()
     }
 
     /// Ends a deleted topic's purge: its tombstone and tier rows go.
     pub async fn finish_purge(&self, topic: TopicId) -> Result<(), FinishPurgeError> {
-        self.ask(|reply| Command::FinishPurge(topic, reply)).await?
+        self.ask(Request::FinishPurge(topic), said!(Answer::FinishPurge)).await?
     }
 
     /// The quorum as this node sees it.
@@ -162,23 +178,29 @@ impl Controller {
 
     /// Stops taking requests, answers those under way and closes the log.
     pub async fn shutdown(&self) {
+        let (reply, done) = oneshot::channel();
         // An error means that it has stopped already.
-        _ = self.ask(Command::Shutdown).await;
+        if self.commands.send(Command::Shutdown(reply)).await.is_ok() {
+            _ = done.await;
+        }
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Unavailable> {
+    async fn ask<T>(&self, request: Request, said: fn(Answer) -> Option<T>) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let stopped = || Unavailable::Stopped("it takes no requests".to_owned());
-        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())
+        let asked = Asked { request, again: false };
+        self.commands.send(Command::Decide(asked, reply)).await.map_err(|_| stopped())?;
+        let Answered { answer, .. } = answer.await.map_err(|_| stopped())??;
+        said(answer).ok_or_else(|| Unavailable::Stopped("the leader answered another request".to_owned()))
     }
 
     async fn ask_each<T, E: From<Unavailable>>(
         &self,
         count: usize,
-        command: impl FnOnce(oneshot::Sender<Vec<Result<T, E>>>) -> Command,
+        request: Request,
+        said: fn(Answer) -> Option<Vec<Result<T, E>>>,
     ) -> Vec<Result<T, E>> {
-        match self.ask(command).await {
+        match self.ask(request, said).await {
             Ok(answers) => answers,
             Err(unavailable) => (0..count).map(|_| Err(unavailable.clone().into())).collect(),
         }

@@ -2,11 +2,12 @@
 //! No Kafka code here: those are the broker's table. Invariant: a refusal left no trace in the image.
 
 use firnline_tiering::cold::tier::Refused;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{BrokerId, TopicId};
 
 /// The quorum cannot take the request now; nobody knows better than to ask again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Unavailable {
     /// Another node leads the quorum, or none does.
     #[error("this node does not lead the quorum; {}", match .leader { Some(id) => format!("node {id} does"), None => "no node is known to".to_owned() })]
@@ -73,7 +74,7 @@ pub enum StartError {
 }
 
 /// Why a topic was not created (KIP-4's CreateTopics, one per topic).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CreateTopicError {
     /// There is one of that name.
     #[error("topic '{name}' already exists")]
@@ -127,7 +128,7 @@ pub enum CreateTopicError {
 }
 
 /// Why a topic was not deleted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum DeleteTopicError {
     /// No live topic has this id.
     #[error("no topic has id {0}")]
@@ -141,7 +142,7 @@ pub enum DeleteTopicError {
 }
 
 /// Why partitions were not added (KIP-195's CreatePartitions, one per topic).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CreatePartitionsError {
     /// No live topic has this id.
     #[error("no topic has id {0}")]
@@ -179,7 +180,7 @@ pub enum CreatePartitionsError {
 }
 
 /// Why a resource's dynamic configuration did not change. Names and values are the broker's to check.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AlterConfigsError {
     /// No live topic has this id.
     #[error("no topic has id {0}")]
@@ -193,7 +194,7 @@ pub enum AlterConfigsError {
 }
 
 /// Why a broker was not registered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RegisterError {
     /// The broker was set up for another cluster.
     #[error("broker {id} belongs to cluster {found}, this is {wanted}")]
@@ -214,7 +215,7 @@ pub enum RegisterError {
 }
 
 /// Why no block of producer ids was given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AllocateError {
     /// 2^63 ids were given out.
     #[error("all producer ids are used up")]
@@ -225,7 +226,7 @@ pub enum AllocateError {
 }
 
 /// Why a purge was not finished.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum FinishPurgeError {
     /// No deleted topic of this id awaits its purge.
     #[error("no deleted topic {0} awaits its purge")]
@@ -236,7 +237,7 @@ pub enum FinishPurgeError {
 }
 
 /// Why a step of a log's tier row was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TierRefused {
     /// No live topic has this partition.
     #[error("topic {0} has no partition {1}")]

@@ -6,22 +6,23 @@ use std::str::FromStr;
 
 use firnline_tiering::config::LogId;
 use firnline_tiering::entropy::Entropy;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Kafka's topic id: names one life of a topic; a topic recreated by the same name has another (KIP-516).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct TopicId(pub Uuid);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct TopicId(#[serde(with = "crate::serial::uuid")] pub Uuid);
 
 /// A broker's `node.id`; also the id of the quorum's voter that runs in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct BrokerId(pub i32);
 
 /// Names one registration of a broker: rises with every new incarnation, over all brokers of the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct BrokerEpoch(pub i64);
 
 /// Counts the changes to one partition's row, from 0 (Kafka's partition epoch).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct PartitionEpoch(pub i32);
 
 /// Kafka's base64url alphabet (RFC 4648 section 5), unpadded.
@@ -43,6 +44,11 @@ impl TopicId {
                 return id;
             }
         }
+    }
+
+    /// Neither of Kafka's reserved ones (0 and 1): [`TopicId::draw`] could have made it.
+    pub fn is_drawn(self) -> bool {
+        self.0.as_u128() > 1
     }
 
     /// The log of one partition, as the tiers know it: `<22 characters>/<partition>`.

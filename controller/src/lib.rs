@@ -11,7 +11,10 @@ pub mod id;
 pub mod image;
 pub mod quorum;
 pub mod record;
+pub mod rpc;
+pub mod serial;
 pub mod server;
+pub mod transport;
 
 #[cfg(test)]
 #[path = "../tests/it/disk.rs"]

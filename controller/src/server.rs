@@ -3,30 +3,26 @@
 //! Invariant: no answer is given that rests on a proposal which did not commit.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
-use firnline_tiering::cold::tier::{TierChange, TierRow};
-use firnline_tiering::entropy::Entropy;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::decide::brokers::{self, BrokerRegistration};
 use crate::decide::decision::{Decision, Draft};
 use crate::decide::partitions::{self, NewPartitions};
-use crate::decide::topics::{self, CreatedTopic, NewTopic};
-use crate::decide::{configs, producer_ids, tiers};
+use crate::decide::topics::{self, NewTopic};
+use crate::decide::{brokers, configs, producer_ids, tiers};
 use crate::error::{
-    AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    FinishPurgeError, RegisterError, TierRefused, Unavailable,
+    AllocateError, CreatePartitionsError, CreateTopicError, DeleteTopicError, FinishPurgeError, TierRefused,
+    Unavailable,
 };
-use crate::id::{BrokerEpoch, TopicId};
+use crate::id::TopicId;
 use crate::image::current::Current;
 use crate::image::fold::{NoOp, Outcome};
 use crate::quorum::node::Node;
 use crate::record::entry::Entry;
-use crate::record::kinds::Resource;
+use crate::rpc::{Answer, Answered, Asked, Reply, Request, SentRow, TierStep};
 
 /// Requests that may wait for the loop; who asks beyond that waits to ask.
 pub(crate) const QUEUE: usize = 1024;
@@ -35,24 +31,11 @@ const ROUNDS_IN_FLIGHT: usize = 4;
 /// Records after which an entry takes no further request; one request may bring more.
 const RECORDS_PER_ENTRY: usize = 4096;
 
-/// A request with the place its answer goes to.
+/// What the loop is told.
 pub(crate) enum Command {
-    Register(BrokerRegistration, oneshot::Sender<Result<BrokerEpoch, RegisterError>>),
-    CreateTopics {
-        topics: Vec<NewTopic>,
-        validate_only: bool,
-        reply: oneshot::Sender<Vec<Result<CreatedTopic, CreateTopicError>>>,
-    },
-    DeleteTopics(Vec<TopicId>, oneshot::Sender<Vec<Result<(), DeleteTopicError>>>),
-    CreatePartitions {
-        topics: Vec<NewPartitions>,
-        validate_only: bool,
-        reply: oneshot::Sender<Vec<Result<i32, CreatePartitionsError>>>,
-    },
-    AlterConfigs(Resource, Vec<(String, Option<String>)>, oneshot::Sender<Result<(), AlterConfigsError>>),
-    AllocateProducerIds(oneshot::Sender<Result<Range<i64>, AllocateError>>),
-    ChangeTiers(Vec<(TopicId, i32, TierChange)>, oneshot::Sender<Vec<Result<Arc<TierRow>, TierRefused>>>),
-    FinishPurge(TopicId, oneshot::Sender<Result<(), FinishPurgeError>>),
+    /// A request and where its answer goes.
+    Decide(Asked, oneshot::Sender<Reply>),
+    /// Finish what is under way and stop.
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -62,7 +45,14 @@ type Fate = Result<Vec<Outcome>, Unavailable>;
 /// A decided request that waits for its groups.
 struct Waiting {
     groups: usize,
-    answer: Box<dyn FnOnce(Fate) + Send>,
+    reply: oneshot::Sender<Reply>,
+    answer: Box<dyn FnOnce(Vec<Outcome>) -> Answer + Send>,
+}
+
+/// Groups a request made, and its answer once their outcomes are known.
+struct Decided {
+    groups: usize,
+    answer: Box<dyn FnOnce(Vec<Outcome>) -> Answer + Send>,
 }
 
 /// An entry under way and who waits for it.
@@ -77,7 +67,6 @@ struct Round {
 pub(crate) struct Server {
     pub(crate) node: Node,
     pub(crate) current: Arc<Current>,
-    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) commands: mpsc::Receiver<Command>,
     draft: Draft,
     proposed: VecDeque<Entry>,
@@ -88,17 +77,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Decides for the member `node`, which leads.
-    pub(crate) fn new(
-        node: Node,
-        current: Arc<Current>,
-        entropy: Arc<dyn Entropy>,
-        commands: mpsc::Receiver<Command>,
-    ) -> Server {
+    pub(crate) fn new(node: Node, current: Arc<Current>, commands: mpsc::Receiver<Command>) -> Server {
         let term = node.leads_in();
         let mut server = Server {
             node,
             current,
-            entropy,
             commands,
             draft: Draft::default(),
             proposed: VecDeque::new(),
@@ -121,10 +104,6 @@ impl Server {
                 Some(round) = rounds.next(), if !rounds.is_empty() => self.settle(round).await,
                 command = self.commands.recv(), if room => match command {
                     None => break,
-                    Some(Command::Shutdown(reply)) => {
-                        self.commands.close();
-                        told = Some(reply);
-                    }
                     Some(command) => {
                         let round = self.begin_round(command, &mut told).await;
                         rounds.push_back(round);
@@ -147,17 +126,14 @@ impl Server {
         told: &mut Option<oneshot::Sender<()>>,
     ) -> BoxFuture<'static, Round> {
         self.follow_term();
-        let mut waiting = vec![self.decide(first)];
+        let mut waiting = Vec::new();
+        self.take(first, &mut waiting, told);
         while self.draft.groups.iter().map(|group| group.records.len()).sum::<usize>() < RECORDS_PER_ENTRY
             && waiting.len() < QUEUE
+            && told.is_none()
         {
             match self.commands.try_recv() {
-                Ok(Command::Shutdown(reply)) => {
-                    self.commands.close();
-                    *told = Some(reply);
-                    break;
-                }
-                Ok(command) => waiting.push(self.decide(command)),
+                Ok(command) => self.take(command, &mut waiting, told),
                 Err(_) => break,
             }
         }
@@ -178,6 +154,19 @@ impl Server {
         }
     }
 
+    fn take(&mut self, command: Command, waiting: &mut Vec<Waiting>, told: &mut Option<oneshot::Sender<()>>) {
+        match command {
+            Command::Decide(asked, reply) => {
+                let Decided { groups, answer } = self.decide(asked);
+                waiting.push(Waiting { groups, reply, answer });
+            }
+            Command::Shutdown(reply) => {
+                self.commands.close();
+                *told = Some(reply);
+            }
+        }
+    }
+
     /// Answers a round and looks at what is committed now.
     async fn settle(&mut self, round: Round) {
         self.proposed.pop_front();
@@ -187,12 +176,15 @@ impl Server {
         }
         self.rebase();
         let mut outcomes = round.fate.map(Vec::into_iter);
-        for Waiting { groups, answer } in round.waiting {
-            match &mut outcomes {
-                Ok(_) if groups == 0 && given_up => answer(Err(Unavailable::Interrupted)),
-                Ok(outcomes) => answer(Ok(outcomes.take(groups).collect())),
-                Err(unavailable) => answer(Err(unavailable.clone())),
-            }
+        let offset = self.current.load().offset;
+        for Waiting { groups, reply, answer } in round.waiting {
+            let said = match &mut outcomes {
+                Ok(_) if groups == 0 && given_up => Err(Unavailable::Interrupted),
+                Ok(outcomes) => Ok(Answered { offset, answer: answer(outcomes.take(groups).collect()) }),
+                Err(unavailable) => Err(unavailable.clone()),
+            };
+            // Whoever asked may have stopped waiting.
+            _ = reply.send(said);
         }
         self.node.snapshot_if_due().await;
     }
@@ -218,103 +210,110 @@ impl Server {
         self.draft = Draft { image, groups: Vec::new() };
     }
 
-    fn decide(&mut self, command: Command) -> Waiting {
-        match command {
-            Command::Register(broker, reply) => {
+    fn decide(&mut self, asked: Asked) -> Decided {
+        let again = asked.again;
+        match asked.request {
+            Request::Register(broker) => {
                 let decided = brokers::register(&self.draft.image, &broker);
-                self.one(decided, reply, |_, epoch| Ok(epoch))
+                self.one(decided, Answer::Register)
             }
-            Command::CreateTopics { topics, validate_only, reply } => {
-                self.create_topics(&topics, validate_only, reply)
+            Request::CreateTopics { topics, ids, validate_only } => {
+                self.create_topics(&topics, &ids, validate_only)
             }
-            Command::DeleteTopics(ids, reply) => self.delete_topics(&ids, reply),
-            Command::CreatePartitions { topics, validate_only, reply } => {
-                self.create_partitions(&topics, validate_only, reply)
+            Request::DeleteTopics(ids) => self.delete_topics(&ids, again),
+            Request::CreatePartitions { topics, validate_only } => {
+                self.create_partitions(&topics, validate_only, again)
             }
-            Command::AlterConfigs(resource, changes, reply) => {
+            Request::AlterConfigs(resource, changes) => {
                 let decided = configs::alter(&self.draft.image, resource, &changes);
-                self.one(decided, reply, |_, ()| Ok(()))
+                self.one(decided, Answer::AlterConfigs)
             }
-            Command::AllocateProducerIds(reply) => {
+            Request::AllocateProducerIds => {
                 let decided = producer_ids::allocate(&self.draft.image).ok_or(AllocateError::Exhausted);
-                self.one(decided, reply, |_, block| Ok(block))
+                self.one(decided, Answer::AllocateProducerIds)
             }
-            Command::ChangeTiers(changes, reply) => {
-                let decide = |draft: &mut Draft, (topic, index, change): &(TopicId, i32, TierChange)| {
-                    tiers::change(&draft.image, *topic, *index, change)
+            Request::ChangeTiers(steps) => self.change_tiers(&steps, again),
+            Request::FinishPurge(topic) => {
+                let decided = match topics::finish_purge(&self.draft.image, topic) {
+                    None if again => Ok(Decision::nothing_to_do(())),
+                    decided => decided.ok_or(FinishPurgeError::UnknownTopic(topic)),
                 };
-                let decided = each(&mut self.draft, &changes, decide);
-                waiting(decided, reply, |outcome, ()| match outcome {
-                    Some(Ok(applied)) => applied.tiers.into_iter().next().ok_or_else(|| lost().into()),
-                    Some(Err(NoOp::Tier(refused))) => Err(refused.into()),
-                    Some(Err(no_op)) => Err(overtaken(&no_op).into()),
-                    None => Err(lost().into()),
-                })
+                self.one(decided, Answer::FinishPurge)
             }
-            Command::FinishPurge(topic, reply) => {
-                let decided = topics::finish_purge(&self.draft.image, topic);
-                self.one(decided.ok_or(FinishPurgeError::UnknownTopic(topic)), reply, |_, ()| Ok(()))
-            }
-            Command::Shutdown(_) => unreachable!("the loop takes it before it decides"),
         }
     }
 
-    fn create_topics(
-        &mut self,
-        topics: &[NewTopic],
-        validate_only: bool,
-        reply: oneshot::Sender<Vec<Result<CreatedTopic, CreateTopicError>>>,
-    ) -> Waiting {
-        let (occurrences, entropy, mut earlier) = (topics::occurrences(topics), self.entropy.clone(), 0);
+    fn create_topics(&mut self, topics: &[NewTopic], ids: &[TopicId], validate_only: bool) -> Decided {
+        let (occurrences, mut earlier, mut ids) = (topics::occurrences(topics), 0, ids.iter());
         let decide = |draft: &mut Draft, new: &NewTopic| {
+            let id = ids.next().copied().unwrap_or_default();
             if occurrences.get(&new.name).is_some_and(|times| *times > 1) {
                 let why = format!("topic '{}' is named twice in the request", new.name);
                 return Err(CreateTopicError::InvalidRequest(why));
             }
-            let decision = topics::create(&draft.image, new, TopicId::draw(entropy.as_ref()), earlier)?;
+            let decision = topics::create(&draft.image, new, id, earlier)?;
             earlier += decision.answer.partitions as u64;
             Ok(decision)
         };
         let decided = self.each_or_rehearse(validate_only, topics, decide);
-        waiting(decided, reply, |outcome, created| match outcome {
+        many(decided, Answer::CreateTopics, |outcome, created| match outcome {
             Some(Err(no_op)) => Err(overtaken(&no_op).into()),
             _ => Ok(created),
         })
     }
 
-    fn create_partitions(
-        &mut self,
-        new: &[NewPartitions],
-        validate_only: bool,
-        reply: oneshot::Sender<Vec<Result<i32, CreatePartitionsError>>>,
-    ) -> Waiting {
+    /// A count that is exactly the one asked for may be what the attempt before made.
+    fn create_partitions(&mut self, new: &[NewPartitions], validate_only: bool, again: bool) -> Decided {
         let mut earlier = 0;
-        let decide = |draft: &mut Draft, new: &NewPartitions| {
-            let decision = partitions::grow(&draft.image, new, earlier)?;
-            earlier += decision.group.records.len() as u64;
-            Ok(decision)
-        };
+        let decide =
+            |draft: &mut Draft, new: &NewPartitions| match partitions::grow(&draft.image, new, earlier) {
+                Err(CreatePartitionsError::InvalidPartitions { current, asked })
+                    if again && current == asked =>
+                {
+                    Ok(Decision::nothing_to_do(asked))
+                }
+                decided => {
+                    earlier += decided.as_ref().map_or(0, |decision| decision.group.records.len() as u64);
+                    decided
+                }
+            };
         let decided = self.each_or_rehearse(validate_only, new, decide);
-        waiting(decided, reply, |outcome, count| match outcome {
+        many(decided, Answer::CreatePartitions, |outcome, count| match outcome {
             Some(Err(no_op)) => Err(overtaken(&no_op).into()),
             _ => Ok(count),
         })
     }
 
-    fn delete_topics(
-        &mut self,
-        ids: &[TopicId],
-        reply: oneshot::Sender<Vec<Result<(), DeleteTopicError>>>,
-    ) -> Waiting {
+    /// A tombstone may be what the attempt before left: the topic is gone, as asked.
+    fn delete_topics(&mut self, ids: &[TopicId], again: bool) -> Decided {
         let mut seen = std::collections::BTreeSet::new();
         let decide = |draft: &mut Draft, id: &TopicId| match seen.insert(*id) {
+            true if again && draft.image.topics.tombstone(*id).is_some() => Ok(Decision::nothing_to_do(())),
             true => topics::delete(&draft.image, *id),
             false => Err(DeleteTopicError::Duplicate(*id)),
         };
         let decided = each(&mut self.draft, ids, decide);
-        waiting(decided, reply, |outcome, ()| match outcome {
+        many(decided, Answer::DeleteTopics, |outcome, ()| match outcome {
             Some(Err(no_op)) => Err(overtaken(&no_op).into()),
             _ => Ok(()),
+        })
+    }
+
+    /// A refusal after an attempt of unknown outcome proves nothing: that attempt may be what made the step stale.
+    fn change_tiers(&mut self, steps: &[TierStep], again: bool) -> Decided {
+        let decide = |draft: &mut Draft, step: &TierStep| {
+            tiers::change(&draft.image, step.topic, step.index, &step.change).map_err(|refused| match refused
+            {
+                TierRefused::Refused(_) if again => Unavailable::Interrupted.into(),
+                refused => refused,
+            })
+        };
+        let decided = each(&mut self.draft, steps, decide);
+        many(decided, Answer::ChangeTiers, |outcome, ()| match outcome {
+            Some(Ok(applied)) => applied.tiers.into_iter().next().map(SentRow).ok_or_else(|| lost().into()),
+            Some(Err(NoOp::Tier(refused))) => Err(refused.into()),
+            Some(Err(no_op)) => Err(overtaken(&no_op).into()),
+            None => Err(lost().into()),
         })
     }
 
@@ -331,28 +330,21 @@ impl Server {
         decided.into_iter().map(|decided| decided.map(|(_, answer)| (0, answer))).collect()
     }
 
-    /// A request of one decision. A no-op means that another decision came first, whatever `settle` says.
-    fn one<T: Send + 'static, A: Send + 'static, E: From<Unavailable> + Send + 'static>(
+    /// A request of one decision. A no-op means that another decision came first.
+    fn one<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
         &mut self,
-        decided: Result<Decision<A>, E>,
-        reply: oneshot::Sender<Result<T, E>>,
-        settle: fn(Option<Outcome>, A) -> Result<T, E>,
-    ) -> Waiting {
+        decided: Result<Decision<T>, E>,
+        answer: fn(Result<T, E>) -> Answer,
+    ) -> Decided {
         let decided = decided.map(|decision| self.draft.take(decision));
         let groups = decided.as_ref().map_or(0, |(groups, _)| *groups);
-        let answer = move |fate: Fate| {
-            let answer = match (fate, decided) {
-                (Err(unavailable), _) => Err(unavailable.into()),
-                (Ok(_), Err(refused)) => Err(refused),
-                (Ok(outcomes), Ok((_, answer))) => match outcomes.into_iter().next() {
-                    Some(Err(no_op)) => Err(overtaken(&no_op).into()),
-                    outcome => settle(outcome, answer),
-                },
-            };
-            // Whoever asked may have stopped waiting.
-            _ = reply.send(answer);
+        let settle = move |outcomes: Vec<Outcome>| {
+            answer(decided.and_then(|(_, said)| match outcomes.into_iter().next() {
+                Some(Err(no_op)) => Err(overtaken(&no_op).into()),
+                _ => Ok(said),
+            }))
         };
-        Waiting { groups, answer: Box::new(answer) }
+        Decided { groups, answer: Box::new(settle) }
     }
 }
 
@@ -366,28 +358,21 @@ fn each<I, T, E>(
 }
 
 /// A request of many decisions, one answer each.
-fn waiting<T: Send + 'static, A: Send + 'static, E: From<Unavailable> + Send + 'static>(
+fn many<T: Send + 'static, A: Send + 'static, E: From<Unavailable> + Send + 'static>(
     decided: Vec<Result<(usize, A), E>>,
-    reply: oneshot::Sender<Vec<Result<T, E>>>,
+    answer: fn(Vec<Result<T, E>>) -> Answer,
     settle: fn(Option<Outcome>, A) -> Result<T, E>,
-) -> Waiting {
+) -> Decided {
     let groups = decided.iter().flatten().map(|(groups, _)| groups).sum();
-    let answer = move |fate: Fate| {
-        let answers: Vec<Result<T, E>> = match fate {
-            Err(unavailable) => decided.iter().map(|_| Err(unavailable.clone().into())).collect(),
-            Ok(outcomes) => {
-                let mut outcomes = outcomes.into_iter();
-                let settled = decided.into_iter().map(|decided| {
-                    let (groups, answer) = decided?;
-                    settle((groups > 0).then(|| outcomes.next()).flatten(), answer)
-                });
-                settled.collect()
-            }
-        };
-        // Whoever asked may have stopped waiting.
-        _ = reply.send(answers);
+    let settle = move |outcomes: Vec<Outcome>| {
+        let mut outcomes = outcomes.into_iter();
+        let settled = decided.into_iter().map(|decided| {
+            let (groups, said) = decided?;
+            settle((groups > 0).then(|| outcomes.next()).flatten(), said)
+        });
+        answer(settled.collect())
     };
-    Waiting { groups, answer: Box::new(answer) }
+    Decided { groups, answer: Box::new(settle) }
 }
 
 fn overtaken(no_op: &NoOp) -> Unavailable {

@@ -5,8 +5,10 @@
 use crate::offsets::Offset;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The term of a partition's leader, stamped on every batch it appends. Outside the CRC (KIP-101, KIP-279).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct LeaderEpoch(pub i32);
 
 impl fmt::Display for LeaderEpoch {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use firnline_tiering::epoch::LeaderEpoch;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::decide::decision::Decision;
@@ -15,13 +16,14 @@ use crate::record::entry::Precondition;
 use crate::record::kinds::{Broker, Endpoint, Partition, Record};
 
 /// What a broker says about itself when its process starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerRegistration {
     /// `node.id`.
     pub id: BrokerId,
     /// Of `meta.properties`.
     pub cluster_id: String,
     /// Drawn once per process.
+    #[serde(with = "crate::serial::uuid")]
     pub incarnation: Uuid,
     /// Advertised listeners, in the configuration's order.
     pub endpoints: Vec<Endpoint>,

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use firnline_tiering::epoch::LeaderEpoch;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::decision::Decision;
 use crate::decide::placement;
@@ -20,7 +21,7 @@ pub const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 pub type Assignment = Vec<BrokerId>;
 
 /// A topic that shall have more partitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPartitions {
     /// A live topic.
     pub topic: TopicId,

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decide::decision::Decision;
 use crate::decide::names;
 use crate::decide::partitions::{self, Assignment, PARTITIONS_PER_REQUEST_MAX};
@@ -13,7 +15,7 @@ use crate::record::entry::Precondition;
 use crate::record::kinds::{Record, Resource};
 
 /// A topic to create. Defaults are resolved by the asker, except that assignments want −1 in both counts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NewTopic {
     /// Kafka's name.
     pub name: String,
@@ -28,7 +30,7 @@ pub struct NewTopic {
 }
 
 /// A topic that was created, or would have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedTopic {
     /// Its name.
     pub name: String,
@@ -51,6 +53,21 @@ pub fn occurrences(topics: &[NewTopic]) -> BTreeMap<String, usize> {
     counts
 }
 
+/// Ids come with the request: a topic of this name and id is the asker's own, from an attempt whose answer it missed.
+fn own(image: &MetadataImage, new: &NewTopic, id: TopicId) -> Result<Option<CreatedTopic>, CreateTopicError> {
+    match image.topics.get(id) {
+        Some(topic) if *topic.name == *new.name => Ok(Some(CreatedTopic {
+            name: new.name.clone(),
+            id,
+            partitions: topic.partition_count(),
+            replication_factor: topic.partition(0).map_or(0, |row| row.replicas.len() as i16),
+            configs: new.configs.clone(),
+        })),
+        None if image.topics.tombstone(id).is_none() && id.is_drawn() => Ok(None),
+        _ => Err(CreateTopicError::InvalidRequest(format!("{id} cannot be a new topic's id"))),
+    }
+}
+
 /// Creates `new` under the fresh `id`. `earlier` counts the partitions of the same request's earlier topics.
 pub fn create(
     image: &MetadataImage,
@@ -58,6 +75,9 @@ pub fn create(
     id: TopicId,
     earlier: u64,
 ) -> Result<Decision<CreatedTopic>, CreateTopicError> {
+    if let Some(done) = own(image, new, id)? {
+        return Ok(Decision::nothing_to_do(done));
+    }
     check_name(image, &new.name)?;
     check_configs(&new.configs)?;
     let assignments = choose(image, new, id, earlier)?;

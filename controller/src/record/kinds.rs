@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use firnline_tiering::cold::tier::{TierChange, TierRow};
 use firnline_tiering::epoch::LeaderEpoch;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
@@ -18,7 +19,7 @@ pub const FEATURE_LEVEL: u16 = 2;
 pub const FEATURE_RANGE: FeatureRange = FeatureRange { min: 1, max: FEATURE_LEVEL };
 
 /// What a dynamic configuration belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Resource {
     /// One life of a topic; its configuration goes with it.
     Topic(TopicId),
@@ -29,7 +30,7 @@ pub enum Resource {
 }
 
 /// Where clients or brokers reach a broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The listener's name, as in `listeners`.
     pub listener: String,

@@ -215,7 +215,7 @@ fn names_partitions_and_assignments_are_judged_as_in_kafka() {
     for id in 1..=3 {
         draft.take(brokers::register(&draft.image, &broker_of(id, 1)).unwrap());
     }
-    let id = |n| TopicId(Uuid::from_u128(n));
+    let id = |n: u128| TopicId(Uuid::from_u128(n + 100));
     draft.take(topics::create(&draft.image, &topic("a.b", 2), id(1), 0).unwrap());
     let refuse = |new: NewTopic| topics::create(&draft.image, &new, id(2), 0).expect_err("refused");
     assert!(matches!(refuse(topic("", 1)), CreateTopicError::InvalidName(_)));
@@ -269,7 +269,7 @@ fn partitions_only_grow() {
     let mut draft = Draft::default();
     draft.take(format(&draft.image, CLUSTER).unwrap());
     draft.take(brokers::register(&draft.image, &broker_of(1, 1)).unwrap());
-    let id = TopicId(Uuid::from_u128(1));
+    let id = TopicId(Uuid::from_u128(7));
     draft.take(topics::create(&draft.image, &topic("a", 2), id, 0).unwrap());
     let asked = |count, assignments: &[&[i32]]| NewPartitions {
         topic: id,
@@ -298,7 +298,7 @@ fn a_cluster_at_level_1_holds_nothing_of_level_2() {
     fold(Record::FeatureLevel { level: 1 }).expect("the first record");
     let plain = Broker { id: BrokerId(1), ..Broker::default() };
     fold(Record::Broker(plain.clone())).expect("a record of level 1");
-    let topic = TopicId(Uuid::from_u128(1));
+    let topic = TopicId(Uuid::from_u128(7));
     fold(Record::Topic { id: topic, name: "a".into() }).expect("a record of level 1");
     let moving = Partition { removing: [BrokerId(1)].into(), ..Partition::default() };
     let of_level_2 = [

@@ -47,7 +47,19 @@ const FLOORS: &[Floor] = &[
     },
     Floor {
         folder: "controller/src/",
-        rooms: &["id", "error", "record", "image", "decide", "quorum", "server", "client"],
+        rooms: &[
+            "serial",
+            "id",
+            "error",
+            "transport",
+            "record",
+            "image",
+            "decide",
+            "quorum",
+            "rpc",
+            "server",
+            "client",
+        ],
     },
     Floor {
         folder: "src/",
@@ -82,6 +94,7 @@ const DOORS: &[Door] = &[
     Door { package: "sha2", at: &["tiering/src/compact/offset_map.rs"] },
     Door { package: "kafka_protocol", at: &["src/wire/"] },
     Door { package: "openraft", at: &["controller/src/quorum/"] },
+    Door { package: "postcard", at: &["controller/src/serial.rs"] },
     Door { package: "rustls", at: &["src/transport/tls.rs"] },
     Door { package: "clap", at: &["src/cli/", "src/main.rs"] },
     Door { package: "indicatif", at: &["src/cli/demo/progress.rs"] },

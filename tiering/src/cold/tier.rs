@@ -17,6 +17,7 @@ use crate::cold::format::{Decoder, Encoder, FormatError};
 use crate::cold::manifest::ManifestPointer;
 use crate::epoch::LeaderEpoch;
 use crate::offsets::Offset;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ pub const MAX_INLINE_ENTRIES: usize = 64;
 pub const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
 
 /// Counts the changes of a row. Every change names the version it was decided on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct TierVersion(pub u64);
 
 impl fmt::Display for TierVersion {
@@ -85,7 +86,7 @@ pub enum TierChangeKind {
 }
 
 /// Why a change was refused. The row stays as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refused {
     /// The row changed since.
     #[error("decided on tier version {decided_on}, the row is at {current}")]
