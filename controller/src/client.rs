@@ -12,13 +12,18 @@ use firnline_tiering::entropy::Entropy;
 use firnline_tiering::hot::file::Files;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::decide::brokers::BrokerRegistration;
+use crate::decide::brokers::{BrokerRegistration, Heartbeat, HeartbeatAnswer};
+use crate::decide::elect::Election;
 use crate::decide::format::format;
+use crate::decide::isr::IsrChange;
 use crate::decide::partitions::NewPartitions;
+use crate::decide::policy::Policy;
+use crate::decide::reassign::Reassignment;
 use crate::decide::topics::{CreatedTopic, NewTopic};
 use crate::error::{
-    AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    FinishPurgeError, RegisterError, StartError, TierRefused, Unavailable,
+    AllocateError, AlterConfigsError, AlterPartitionError, CreatePartitionsError, CreateTopicError,
+    DeleteTopicError, ElectError, FeatureLevelError, FinishPurgeError, HeartbeatError, ReassignError,
+    RegisterError, StartError, TierRefused, Unavailable, UnregisterError,
 };
 use crate::id::{BrokerEpoch, BrokerId, TopicId};
 use crate::image::current::Current;
@@ -26,7 +31,7 @@ use crate::image::metadata::MetadataImage;
 use crate::quorum::node::{Node, NodeConfig};
 use crate::quorum::status::QuorumStatus;
 use crate::record::entry::Entry;
-use crate::record::kinds::Resource;
+use crate::record::kinds::{Partition, Resource};
 use crate::rpc::{Answer, Answered, Asked, Request, SentRow, TierStep};
 use crate::server::{Command, QUEUE, Server};
 
@@ -57,6 +62,8 @@ pub struct ControllerConfig {
     pub entropy: Arc<dyn Entropy>,
     /// Records applied between two snapshots; at least 1.
     pub snapshot_every_records: u64,
+    /// What is decided beside the metadata: sessions, defaults of topics, rebalancing.
+    pub policy: Policy,
 }
 
 /// The controller's handle. A clone is another handle to the same controller.
@@ -93,7 +100,7 @@ impl Controller {
             return Err(error);
         }
         let (commands, queue) = mpsc::channel(QUEUE);
-        let server = Server::new(node.clone(), current.clone(), queue);
+        let server = Server::new(node.clone(), current.clone(), queue, config.policy);
         tokio::spawn(server.run());
         Ok(Controller { commands, current, node, entropy: config.entropy })
     }
@@ -169,6 +176,54 @@ impl Controller {
     /// Ends a deleted topic's purge: its tombstone and tier rows go.
     pub async fn finish_purge(&self, topic: TopicId) -> Result<(), FinishPurgeError> {
         self.ask(Request::FinishPurge(topic), said!(Answer::FinishPurge)).await?
+    }
+
+    /// A sign of life. A broker is unfenced by the first one that shows that its image has its registration, fenced
+    /// or led out of office by one that wants it, and fenced when none comes for a session.
+    pub async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatAnswer, HeartbeatError> {
+        self.ask(Request::Heartbeat(beat), said!(Answer::Heartbeat)).await?
+    }
+
+    /// Changes ISRs of partitions that `from` leads; one answer per change, in order, each the row from then on.
+    pub async fn alter_partitions(
+        &self,
+        from: BrokerId,
+        epoch: BrokerEpoch,
+        changes: Vec<IsrChange>,
+    ) -> Vec<Result<Partition, AlterPartitionError>> {
+        let count = changes.len();
+        let request = Request::AlterPartitions { from, epoch, changes };
+        self.ask_each(count, request, said!(Answer::AlterPartitions)).await
+    }
+
+    /// Elects leaders; one answer per partition, in order.
+    pub async fn elect(
+        &self,
+        election: Election,
+        partitions: Vec<(TopicId, i32)>,
+    ) -> Vec<Result<(), ElectError>> {
+        self.ask_each(partitions.len(), Request::Elect(election, partitions), said!(Answer::Elect)).await
+    }
+
+    /// Begins, replaces or cancels moves of replicas; one answer per partition, in order. They are complete when the
+    /// image says so.
+    pub async fn reassign(&self, moves: Vec<Reassignment>) -> Vec<Result<(), ReassignError>> {
+        self.ask_each(moves.len(), Request::Reassign(moves), said!(Answer::Reassign)).await
+    }
+
+    /// Forgets a broker that will not come back. Its replicas stay assigned to it until they are moved.
+    pub async fn unregister_broker(&self, id: BrokerId) -> Result<(), UnregisterError> {
+        self.ask(Request::UnregisterBroker(id), said!(Answer::UnregisterBroker)).await?
+    }
+
+    /// Raises the cluster's feature level, or says whether it could be.
+    pub async fn update_feature_level(
+        &self,
+        level: u16,
+        validate_only: bool,
+    ) -> Result<(), FeatureLevelError> {
+        let request = Request::UpdateFeatureLevel { level, validate_only };
+        self.ask(request, said!(Answer::UpdateFeatureLevel)).await?
     }
 
     /// The quorum as this node sees it.

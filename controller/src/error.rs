@@ -2,9 +2,10 @@
 //! No Kafka code here: those are the broker's table. Invariant: a refusal left no trace in the image.
 
 use firnline_tiering::cold::tier::Refused;
+use firnline_tiering::epoch::LeaderEpoch;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{BrokerId, TopicId};
+use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
 
 /// The quorum cannot take the request now; nobody knows better than to ask again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -206,9 +207,213 @@ pub enum RegisterError {
         /// Ours.
         wanted: String,
     },
-    /// Negative id, no listener, a listener named twice.
+    /// Negative id, no listener, a listener or directory named twice, a directory of another broker.
     #[error("{0}")]
     InvalidRequest(String),
+    /// Another process is registered under this id and heard of: two nodes have one `node.id`.
+    #[error(
+        "broker id {id} is in use by another node, with other log directories, whose session has not ended"
+    )]
+    Duplicate {
+        /// The id.
+        id: BrokerId,
+    },
+    /// The broker's binary cannot run at the cluster's feature level.
+    #[error("broker {id} can run at feature levels {min} to {max}; the cluster is at {level}")]
+    UnsupportedLevel {
+        /// The broker.
+        id: BrokerId,
+        /// The cluster's.
+        level: u16,
+        /// The broker's oldest.
+        min: u16,
+        /// The broker's newest.
+        max: u16,
+    },
+    /// A second broker needs records that the cluster's level does not have.
+    #[error("broker {id} would be the second one, which needs feature level 2; the cluster is at {level}")]
+    LevelTooLow {
+        /// The broker.
+        id: BrokerId,
+        /// The cluster's.
+        level: u16,
+    },
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a heartbeat was not heard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum HeartbeatError {
+    /// It has to register first.
+    #[error("broker {0} is not registered")]
+    UnknownBroker(BrokerId),
+    /// Another incarnation registered since.
+    #[error("broker {id} is registered under epoch {current}, not {found}")]
+    StaleEpoch {
+        /// The broker.
+        id: BrokerId,
+        /// In the heartbeat.
+        found: BrokerEpoch,
+        /// Registered.
+        current: BrokerEpoch,
+    },
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a partition's ISR was not changed (KIP-497's AlterPartition, one per partition).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum AlterPartitionError {
+    /// The asker is not registered under this epoch.
+    #[error("broker {id} is not registered under epoch {epoch}")]
+    StaleBrokerEpoch {
+        /// The asker.
+        id: BrokerId,
+        /// As it says.
+        epoch: BrokerEpoch,
+    },
+    /// No live topic has this id.
+    #[error("no topic has id {0}")]
+    UnknownTopic(TopicId),
+    /// The topic has no such partition.
+    #[error("topic {0} has no partition {1}")]
+    UnknownPartition(TopicId, i32),
+    /// The asker has seen epochs this controller has not: another one leads the quorum.
+    #[error("the asker knows newer epochs than this controller")]
+    NewerThanController,
+    /// Somebody was elected since.
+    #[error("the partition is led under epoch {current} now")]
+    FencedLeaderEpoch {
+        /// The row's.
+        current: LeaderEpoch,
+    },
+    /// The row changed since.
+    #[error("the partition is at epoch {current} now")]
+    StalePartitionEpoch {
+        /// The row's.
+        current: PartitionEpoch,
+    },
+    /// The asker does not lead, or its ISR is none.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// A member is fenced, on its way down, not registered or of another incarnation.
+    #[error("broker {id} cannot be in sync: it {why}")]
+    IneligibleReplica {
+        /// The member.
+        id: BrokerId,
+        /// What it is.
+        why: String,
+    },
+    /// The ISR was changed, and with it the leader: a reassignment is complete, or the asker is on its way down.
+    #[error("the change elected another leader")]
+    NewLeaderElected,
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a leader was not elected (KIP-183's ElectLeaders, one per partition).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum ElectError {
+    /// No live topic has this partition.
+    #[error("topic {0} has no partition {1}")]
+    UnknownPartition(TopicId, i32),
+    /// The preferred replica leads; or, for an unclean election, somebody does.
+    #[error("an election is not needed")]
+    NotNeeded,
+    /// The preferred replica is not in sync, or not alive.
+    #[error("the preferred replica is not available")]
+    PreferredNotAvailable,
+    /// No replica is alive.
+    #[error("no replica is available to lead")]
+    EligibleNotAvailable,
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a reassignment was not begun or cancelled (KIP-455, one per partition).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum ReassignError {
+    /// No live topic has this partition.
+    #[error("topic {0} has no partition {1}")]
+    UnknownPartition(TopicId, i32),
+    /// Replicas that are none, repeated or not registered; or going back would lose what was acked.
+    #[error("{0}")]
+    InvalidAssignment(String),
+    /// The asker did not allow another number of replicas (KIP-860).
+    #[error("{asked} replica(s) where there are {now}")]
+    InvalidReplicationFactor {
+        /// Before the move.
+        now: usize,
+        /// As asked.
+        asked: usize,
+    },
+    /// There is nothing to cancel.
+    #[error("no reassignment is in progress")]
+    NotMoving,
+    /// The cluster cannot write it down yet.
+    #[error("reassignments need feature level 2; the cluster is at {level}")]
+    LevelTooLow {
+        /// The cluster's.
+        level: u16,
+    },
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a broker was not unregistered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum UnregisterError {
+    /// There is none of that id.
+    #[error("broker {0} is not registered")]
+    UnknownBroker(BrokerId),
+    /// The cluster cannot write it down yet.
+    #[error("unregistering needs feature level 2; the cluster is at {level}")]
+    LevelTooLow {
+        /// The cluster's.
+        level: u16,
+    },
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why the feature level was not changed (KIP-584's UpdateFeatures).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum FeatureLevelError {
+    /// What was written at this level cannot be read at a lower one.
+    #[error("the feature level is {current} and cannot fall to {asked}")]
+    Downgrade {
+        /// The cluster's.
+        current: u16,
+        /// As asked.
+        asked: u16,
+    },
+    /// The controllers' binary does not know it.
+    #[error("feature level {asked} is not between 1 and {newest}, which this binary knows")]
+    Unknown {
+        /// As asked.
+        asked: u16,
+        /// The newest.
+        newest: u16,
+    },
+    /// A registered broker's binary does not know it.
+    #[error("broker {id} can run at feature levels {min} to {max}, not {asked}")]
+    UnsupportedByBroker {
+        /// The broker.
+        id: BrokerId,
+        /// Its oldest.
+        min: u16,
+        /// Its newest.
+        max: u16,
+        /// As asked.
+        asked: u16,
+    },
     /// The quorum.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

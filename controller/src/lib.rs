@@ -9,12 +9,14 @@ pub mod decide;
 pub mod error;
 pub mod id;
 pub mod image;
+pub mod liveness;
 pub mod quorum;
 pub mod record;
 pub mod rpc;
 pub mod serial;
 pub mod server;
 pub mod transport;
+mod verbs;
 
 #[cfg(test)]
 #[path = "../tests/it/disk.rs"]

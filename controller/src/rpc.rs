@@ -9,15 +9,19 @@ use std::sync::Arc;
 use firnline_tiering::cold::tier::{TierChange, TierRow};
 use serde::{Deserialize, Serialize};
 
-use crate::decide::brokers::BrokerRegistration;
+use crate::decide::brokers::{BrokerRegistration, Heartbeat, HeartbeatAnswer};
+use crate::decide::elect::Election;
+use crate::decide::isr::IsrChange;
 use crate::decide::partitions::NewPartitions;
+use crate::decide::reassign::Reassignment;
 use crate::decide::topics::{CreatedTopic, NewTopic};
 use crate::error::{
-    AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    FinishPurgeError, RegisterError, TierRefused, Unavailable,
+    AllocateError, AlterConfigsError, AlterPartitionError, CreatePartitionsError, CreateTopicError,
+    DeleteTopicError, ElectError, FeatureLevelError, FinishPurgeError, HeartbeatError, ReassignError,
+    RegisterError, TierRefused, Unavailable, UnregisterError,
 };
-use crate::id::{BrokerEpoch, TopicId};
-use crate::record::kinds::Resource;
+use crate::id::{BrokerEpoch, BrokerId, TopicId};
+use crate::record::kinds::{Partition, Resource};
 
 /// What the leader of the quorum decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +54,30 @@ pub enum Request {
     ChangeTiers(Vec<TierStep>),
     /// A deleted topic's purge is done.
     FinishPurge(TopicId),
+    /// A broker lives.
+    Heartbeat(Heartbeat),
+    /// A leader's partitions have other ISRs.
+    AlterPartitions {
+        /// The leader.
+        from: BrokerId,
+        /// Of its registration.
+        epoch: BrokerEpoch,
+        /// One per partition.
+        changes: Vec<IsrChange>,
+    },
+    /// Leaders to elect.
+    Elect(Election, Vec<(TopicId, i32)>),
+    /// Moves to begin or cancel.
+    Reassign(Vec<Reassignment>),
+    /// A broker to forget.
+    UnregisterBroker(BrokerId),
+    /// A feature level to go to.
+    UpdateFeatureLevel {
+        /// The level.
+        level: u16,
+        /// Only say what would happen.
+        validate_only: bool,
+    },
 }
 
 /// What the leader answers, arm by arm.
@@ -64,6 +92,12 @@ pub enum Answer {
     AllocateProducerIds(Result<Range<i64>, AllocateError>),
     ChangeTiers(Vec<Result<SentRow, TierRefused>>),
     FinishPurge(Result<(), FinishPurgeError>),
+    Heartbeat(Result<HeartbeatAnswer, HeartbeatError>),
+    AlterPartitions(Vec<Result<Partition, AlterPartitionError>>),
+    Elect(Vec<Result<(), ElectError>>),
+    Reassign(Vec<Result<(), ReassignError>>),
+    UnregisterBroker(Result<(), UnregisterError>),
+    UpdateFeatureLevel(Result<(), FeatureLevelError>),
 }
 
 /// A request under way.

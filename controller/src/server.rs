@@ -8,11 +8,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::decide::decision::{Decision, Draft};
 use crate::decide::partitions::{self, NewPartitions};
+use crate::decide::policy::Policy;
 use crate::decide::topics::{self, NewTopic};
-use crate::decide::{brokers, configs, producer_ids, tiers};
+use crate::decide::{configs, producer_ids, tiers};
 use crate::error::{
     AllocateError, CreatePartitionsError, CreateTopicError, DeleteTopicError, FinishPurgeError, TierRefused,
     Unavailable,
@@ -20,6 +22,7 @@ use crate::error::{
 use crate::id::TopicId;
 use crate::image::current::Current;
 use crate::image::fold::{NoOp, Outcome};
+use crate::liveness::Watch;
 use crate::quorum::node::Node;
 use crate::record::entry::Entry;
 use crate::rpc::{Answer, Answered, Asked, Reply, Request, SentRow, TierStep};
@@ -50,7 +53,7 @@ struct Waiting {
 }
 
 /// Groups a request made, and its answer once their outcomes are known.
-struct Decided {
+pub(crate) struct Decided {
     groups: usize,
     answer: Box<dyn FnOnce(Vec<Outcome>) -> Answer + Send>,
 }
@@ -68,18 +71,29 @@ pub(crate) struct Server {
     pub(crate) node: Node,
     pub(crate) current: Arc<Current>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    draft: Draft,
+    pub(crate) draft: Draft,
+    /// What is decided beside the image.
+    pub(crate) policy: Policy,
+    /// Who is heard, and when what happens by itself is due.
+    pub(crate) watch: Watch,
     proposed: VecDeque<Entry>,
     /// Counts how often what was proposed had to be given up.
     speculation: u64,
-    term: Option<u64>,
+    pub(crate) term: Option<u64>,
 }
 
 impl Server {
     /// Decides for the member `node`, which leads.
-    pub(crate) fn new(node: Node, current: Arc<Current>, commands: mpsc::Receiver<Command>) -> Server {
+    pub(crate) fn new(
+        node: Node,
+        current: Arc<Current>,
+        commands: mpsc::Receiver<Command>,
+        policy: Policy,
+    ) -> Server {
         let term = node.leads_in();
         let mut server = Server {
+            watch: Watch::new(&policy),
+            policy,
             node,
             current,
             commands,
@@ -89,6 +103,7 @@ impl Server {
             term,
         };
         server.rebase();
+        server.watch.begin(&server.draft.image, Instant::now());
         server
     }
 
@@ -109,6 +124,14 @@ impl Server {
                         rounds.push_back(round);
                     }
                 },
+                () = self.watch.due(), if room => {
+                    self.follow_term();
+                    self.decide_what_is_due();
+                    if !self.draft.groups.is_empty() {
+                        let round = self.propose(Vec::new()).await;
+                        rounds.push_back(round);
+                    }
+                }
                 else => break,
             }
         }
@@ -137,6 +160,12 @@ impl Server {
                 Err(_) => break,
             }
         }
+        self.decide_what_is_due();
+        self.propose(waiting).await
+    }
+
+    /// Proposes what was decided in one entry.
+    async fn propose(&mut self, waiting: Vec<Waiting>) -> BoxFuture<'static, Round> {
         let entry = Entry { groups: std::mem::take(&mut self.draft.groups).into() };
         self.proposed.push_back(entry.clone());
         let speculation = self.speculation;
@@ -196,6 +225,7 @@ impl Server {
             self.term = term;
             self.speculation += 1;
             self.rebase();
+            self.watch.begin(&self.draft.image, Instant::now());
         }
     }
 
@@ -214,7 +244,7 @@ impl Server {
         let again = asked.again;
         match asked.request {
             Request::Register(broker) => {
-                let decided = brokers::register(&self.draft.image, &broker);
+                let decided = self.register(&broker);
                 self.one(decided, Answer::Register)
             }
             Request::CreateTopics { topics, ids, validate_only } => {
@@ -225,7 +255,7 @@ impl Server {
                 self.create_partitions(&topics, validate_only, again)
             }
             Request::AlterConfigs(resource, changes) => {
-                let decided = configs::alter(&self.draft.image, resource, &changes);
+                let decided = configs::alter(&self.draft.image, &self.policy, resource, &changes);
                 self.one(decided, Answer::AlterConfigs)
             }
             Request::AllocateProducerIds => {
@@ -239,6 +269,23 @@ impl Server {
                     decided => decided.ok_or(FinishPurgeError::UnknownTopic(topic)),
                 };
                 self.one(decided, Answer::FinishPurge)
+            }
+            Request::Heartbeat(beat) => {
+                let decided = self.heartbeat(&beat);
+                self.one(decided, Answer::Heartbeat)
+            }
+            Request::AlterPartitions { from, epoch, changes } => {
+                self.alter_partitions((from, epoch), &changes, again)
+            }
+            Request::Elect(election, partitions) => self.elect(election, &partitions, again),
+            Request::Reassign(moves) => self.reassign(&moves, again),
+            Request::UnregisterBroker(id) => {
+                let decided = self.unregister(id, again);
+                self.one(decided, Answer::UnregisterBroker)
+            }
+            Request::UpdateFeatureLevel { level, validate_only } => {
+                let decided = self.update_feature_level(level, validate_only);
+                self.one(decided, Answer::UpdateFeatureLevel)
             }
         }
     }
@@ -317,7 +364,7 @@ impl Server {
         })
     }
 
-    fn each_or_rehearse<I, T, E>(
+    pub(crate) fn each_or_rehearse<I, T, E>(
         &mut self,
         rehearse: bool,
         items: &[I],
@@ -331,7 +378,7 @@ impl Server {
     }
 
     /// A request of one decision. A no-op means that another decision came first.
-    fn one<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
+    pub(crate) fn one<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
         &mut self,
         decided: Result<Decision<T>, E>,
         answer: fn(Result<T, E>) -> Answer,
@@ -349,7 +396,7 @@ impl Server {
 }
 
 /// Decides a request's items one after the other, each on what the ones before it leave.
-fn each<I, T, E>(
+pub(crate) fn each<I, T, E>(
     draft: &mut Draft,
     items: &[I],
     mut decide: impl FnMut(&mut Draft, &I) -> Result<Decision<T>, E>,
@@ -358,7 +405,7 @@ fn each<I, T, E>(
 }
 
 /// A request of many decisions, one answer each.
-fn many<T: Send + 'static, A: Send + 'static, E: From<Unavailable> + Send + 'static>(
+pub(crate) fn many<T: Send + 'static, A: Send + 'static, E: From<Unavailable> + Send + 'static>(
     decided: Vec<Result<(usize, A), E>>,
     answer: fn(Vec<Result<T, E>>) -> Answer,
     settle: fn(Option<Outcome>, A) -> Result<T, E>,
@@ -375,7 +422,7 @@ fn many<T: Send + 'static, A: Send + 'static, E: From<Unavailable> + Send + 'sta
     Decided { groups, answer: Box::new(settle) }
 }
 
-fn overtaken(no_op: &NoOp) -> Unavailable {
+pub(crate) fn overtaken(no_op: &NoOp) -> Unavailable {
     Unavailable::Overtaken(no_op.to_string())
 }
 

@@ -9,6 +9,7 @@ pub mod durability;
 pub mod housekeeping;
 pub mod lifecycle;
 pub mod limits;
+pub mod policy;
 pub mod startup;
 pub mod storage;
 pub mod tier_commit;

@@ -28,6 +28,7 @@ use crate::broker::durability;
 use crate::broker::housekeeping;
 use crate::broker::lifecycle::{Broker, Running};
 use crate::broker::limits;
+use crate::broker::policy::policy;
 use crate::broker::storage::{QUORUM_LOG, Storage, StorageError, cluster_of};
 use crate::broker::tier_commit::QuorumCommit;
 use crate::broker::tiers::{Tiers, TiersError};
@@ -267,6 +268,7 @@ async fn start_controller(
         clock: doors.clock.clone(),
         entropy: doors.entropy.clone(),
         snapshot_every_records: SNAPSHOT_EVERY_RECORDS,
+        policy: policy(config),
     };
     Ok(Runtimes::on(&runtimes.quorum, Controller::start(start)).await??)
 }
@@ -293,6 +295,7 @@ async fn register(
         incarnation: doors.entropy.uuid(),
         endpoints: endpoints.collect(),
         rack: config.rack.clone(),
+        ..BrokerRegistration::default()
     };
     Ok(controller.register_broker(registration).await?)
 }

@@ -1,9 +1,12 @@
-//! Dynamic configuration: one record per key. What keys exist and what values they take is the broker's table.
-//! Invariant: a request changes a key once.
+//! Dynamic configuration: one record per key, and what it changes for partitions at once. What keys exist and what
+//! values they take is the broker's table. Invariant: a request changes a key once; no partition keeps a replica as
+//! eligible that a lower `min.insync.replicas` lets fall behind.
 
 use std::collections::BTreeSet;
 
 use crate::decide::decision::Decision;
+use crate::decide::policy::{MIN_INSYNC_REPLICAS, Policy, UNCLEAN_LEADER_ELECTION};
+use crate::decide::sweep::{self, Swept};
 use crate::error::AlterConfigsError;
 use crate::image::metadata::MetadataImage;
 use crate::record::entry::Precondition;
@@ -17,6 +20,7 @@ pub const VALUE_LEN_MAX: usize = 32_767;
 /// Sets (`Some`) or removes (`None`) values of one resource; what is already so is not written again.
 pub fn alter(
     image: &MetadataImage,
+    policy: &Policy,
     resource: Resource,
     changes: &[(String, Option<String>)],
 ) -> Result<Decision<()>, AlterConfigsError> {
@@ -39,7 +43,30 @@ pub fn alter(
     if records.is_empty() {
         return Ok(Decision::nothing_to_do(()));
     }
-    Ok(Decision::new(preconditions, records, ()))
+    let swept = partitions_after(image, policy, resource, &records);
+    preconditions.extend(swept.facts(image, None));
+    Ok(Decision::new(preconditions, records.into_iter().chain(swept.records).collect(), ()))
+}
+
+/// The rows that the new values change: fewer members make an ISR complete, or a topic allows unclean elections now.
+fn partitions_after(image: &MetadataImage, policy: &Policy, resource: Resource, records: &[Record]) -> Swept {
+    let decides = |record: &Record| match record {
+        Record::Config { key, .. } => key == MIN_INSYNC_REPLICAS || key == UNCLEAN_LEADER_ELECTION,
+        _ => false,
+    };
+    if matches!(resource, Resource::Broker(_)) || !records.iter().any(decides) {
+        return Swept::default();
+    }
+    let mut then = image.clone();
+    for record in records {
+        if let Record::Config { resource, key, value } = record {
+            then.configs.set(*resource, key, value.as_deref());
+        }
+    }
+    match resource {
+        Resource::Topic(topic) => sweep::reconfigured(&then, policy, Some(topic)),
+        _ => sweep::reconfigured(&then, policy, None),
+    }
 }
 
 /// Why a set of changes cannot be stored, if it cannot.

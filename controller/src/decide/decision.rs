@@ -24,6 +24,11 @@ impl<T> Decision<T> {
     pub fn nothing_to_do(answer: T) -> Self {
         Self { group: Group::default(), answer }
     }
+
+    /// The same records with another answer.
+    pub fn answering<U>(self, answer: U) -> Decision<U> {
+        Decision { group: self.group, answer }
+    }
 }
 
 /// An entry in the making: groups decided one after the other, each on the image the ones before it leave.

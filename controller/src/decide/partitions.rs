@@ -7,12 +7,12 @@ use firnline_tiering::epoch::LeaderEpoch;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::decision::Decision;
-use crate::decide::placement;
+use crate::decide::placement::{self, Place};
 use crate::error::CreatePartitionsError;
 use crate::id::{BrokerId, PartitionEpoch, TopicId};
 use crate::image::metadata::MetadataImage;
 use crate::record::entry::Precondition;
-use crate::record::kinds::{Partition, Record};
+use crate::record::kinds::{Broker, Partition, Record};
 
 /// Partitions one request may create (Kafka's MAX_PARTITIONS_PER_BATCH).
 pub const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
@@ -95,7 +95,7 @@ pub(crate) fn in_order(assignments: &[(i32, Assignment)]) -> Result<Vec<Assignme
     Ok(sorted.into_iter().map(|(_, replicas)| replicas.clone()).collect())
 }
 
-/// Places partitions on the live brokers; the number of live brokers if they cannot hold that many replicas.
+/// Places partitions on the active brokers; the number of those if they cannot hold that many replicas.
 pub(crate) fn place(
     image: &MetadataImage,
     first: i32,
@@ -103,7 +103,8 @@ pub(crate) fn place(
     replication_factor: i16,
     topic: TopicId,
 ) -> Result<Vec<Assignment>, usize> {
-    let brokers: Vec<BrokerId> = image.brokers.live().map(|broker| broker.id).collect();
+    let brokers: Vec<Place> =
+        image.brokers.active().map(|broker| Place { id: broker.id, rack: broker.rack.clone() }).collect();
     if replication_factor < 1 || replication_factor as usize > brokers.len() {
         return Err(brokers.len());
     }
@@ -126,10 +127,10 @@ fn row(image: &MetadataImage, replicas: Assignment) -> Result<Partition, String>
     if let Some(unknown) = replicas.iter().find(|id| image.brokers.get(**id).is_none()) {
         return Err(format!("an assignment names broker {unknown}, which is not registered"));
     }
-    let isr: Vec<BrokerId> = replicas.iter().copied().filter(|id| image.brokers.is_live(*id)).collect();
+    let isr: Vec<BrokerId> = replicas.iter().copied().filter(|id| image.brokers.is_active(*id)).collect();
     let leader = isr.first().copied();
     if leader.is_none() {
-        return Err(format!("none of the brokers an assignment names is live: {replicas:?}"));
+        return Err(format!("none of the brokers an assignment names is alive: {replicas:?}"));
     }
     let (leader_epoch, epoch) = (LeaderEpoch(0), PartitionEpoch(0));
     let (replicas, isr) = (replicas.into(), isr.into());
@@ -140,5 +141,10 @@ fn row(image: &MetadataImage, replicas: Assignment) -> Result<Partition, String>
 pub(crate) fn brokers_of(image: &MetadataImage, rows: &[Partition]) -> Vec<Precondition> {
     let ids: BTreeSet<BrokerId> = rows.iter().flat_map(|row| row.replicas.iter().copied()).collect();
     let known = ids.into_iter().filter_map(|id| image.brokers.get(id));
-    known.map(|broker| Precondition::BrokerEpoch(broker.id, broker.epoch)).collect()
+    let in_sync = |id: &BrokerId| rows.iter().any(|row| row.isr.contains(id));
+    let fact = |broker: &Broker| match image.feature_level {
+        level if level >= 2 && in_sync(&broker.id) => Precondition::BrokerActive(broker.id, broker.epoch),
+        _ => Precondition::BrokerEpoch(broker.id, broker.epoch),
+    };
+    known.map(fact).collect()
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use firnline_tiering::cold::tier::{Refused, TierChange, TierRow};
 
-use crate::id::{BrokerEpoch, TopicId};
+use crate::id::{BrokerEpoch, BrokerId, TopicId};
 use crate::image::metadata::MetadataImage;
 use crate::image::precondition::{self, Failed};
 use crate::image::topics::{Tombstone, Topic};
 use crate::record::entry::{Entry, Group};
-use crate::record::kinds::{FEATURE_LEVEL, Partition, Record, Resource};
+use crate::record::kinds::{Broker, FEATURE_LEVEL, Partition, Record, Resource};
 
 /// Why a group was a no-op.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,17 +82,7 @@ impl MetadataImage {
                 self.cluster_id.clone_from(id);
                 Ok(())
             }
-            Record::Broker(broker) => {
-                let known = self.brokers.get(broker.id).map_or(BrokerEpoch(-1), |known| known.epoch);
-                if broker.epoch < known {
-                    return contradiction(format!(
-                        "broker {} epoch falls from {known} to {}",
-                        broker.id, broker.epoch
-                    ));
-                }
-                self.brokers.set(broker.clone());
-                Ok(())
-            }
+            Record::Broker(broker) => self.fold_broker(broker),
             Record::Topic { id, name } => self.fold_topic(*id, name),
             Record::Partition { topic, index, row } => self.fold_partition(*topic, *index, row),
             Record::TopicDeleted { id, name, partitions } => {
@@ -121,6 +111,7 @@ impl MetadataImage {
                 Ok(())
             }
             Record::BrokerGone { id } => {
+                self.nobody_counts_on(*id)?;
                 if !self.brokers.forget(*id) {
                     return contradiction(format!("broker {id} is not registered"));
                 }
@@ -131,6 +122,37 @@ impl MetadataImage {
                 self.brokers.skip_to(*next);
                 Ok(())
             }
+        }
+    }
+
+    fn fold_broker(&mut self, broker: &Broker) -> Result<(), NoOp> {
+        let known = self.brokers.get(broker.id).map_or(BrokerEpoch(-1), |known| known.epoch);
+        if broker.epoch < known {
+            return contradiction(format!(
+                "broker {} epoch falls from {known} to {}",
+                broker.id, broker.epoch
+            ));
+        }
+        if broker.fenced && self.feature_level >= 2 {
+            self.nobody_counts_on(broker.id)?;
+        }
+        self.brokers.set(broker.clone());
+        Ok(())
+    }
+
+    /// A broker that is fenced or gone is in no ISR and leads nothing: records before in the group saw to that. A
+    /// walk over all rows, which a broker's end is worth.
+    fn nobody_counts_on(&self, id: BrokerId) -> Result<(), NoOp> {
+        let rows = self
+            .topics
+            .live()
+            .values()
+            .flat_map(|topic| topic.partitions.iter().map(move |row| (topic, row)));
+        match rows.into_iter().find(|(_, row)| row.leader == Some(id) || row.isr.contains(&id)) {
+            Some((topic, _)) => {
+                contradiction(format!("broker {id} leads or is in sync in topic {}", topic.name))
+            }
+            None => Ok(()),
         }
     }
 
@@ -157,10 +179,11 @@ impl MetadataImage {
     /// A new leader epoch reaches the log's tier row in the same step, so that the old leader's changes are refused.
     fn fold_partition(&mut self, topic: TopicId, index: i32, row: &Partition) -> Result<(), NoOp> {
         if let Some(before) = self.topics.partition(topic, index)
-            && (row.leader_epoch < before.leader_epoch || row.epoch <= before.epoch)
+            && (row.leader_epoch < before.leader_epoch || row.epoch.0 != before.epoch.0.wrapping_add(1))
         {
+            // One that skips an epoch rests on a change that was never made.
             return contradiction(format!(
-                "partition {topic}/{index} falls from epochs {}, {} to {}, {}",
+                "partition {topic}/{index} does not step from epochs {}, {} to {}, {}",
                 before.leader_epoch, before.epoch, row.leader_epoch, row.epoch
             ));
         }

@@ -46,6 +46,11 @@ pub fn check(image: &MetadataImage, precondition: &Precondition) -> Result<(), F
         Precondition::AwaitsPurge(topic) => {
             image.topics.tombstone(*topic).is_none().then(|| "it has no tombstone".to_owned())
         }
+        Precondition::BrokerActive(id, epoch) => match image.brokers.get(*id) {
+            Some(broker) if broker.fenced => Some("it is fenced".to_owned()),
+            Some(broker) if broker.stopping => Some("it is shutting down".to_owned()),
+            known => differs(epoch, known.map(|broker| broker.epoch)),
+        },
     };
     match found {
         None => Ok(()),

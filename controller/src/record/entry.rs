@@ -29,6 +29,8 @@ pub enum Precondition {
     NextProducerId(i64),
     /// 9: the deleted topic awaits its purge.
     AwaitsPurge(TopicId),
+    /// 10: the broker is registered under this epoch, neither fenced nor on its way down. Level 2.
+    BrokerActive(BrokerId, BrokerEpoch),
 }
 
 /// Records that stand or fall together.

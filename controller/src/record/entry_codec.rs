@@ -9,7 +9,7 @@
 //!    2 name free: text                  7 next broker epoch: i64
 //!    3 partition count: topic, i32      8 next producer id: i64
 //!    4 partition epoch: topic, i32, i32 9 awaits purge: topic
-//!    5 leader epoch: topic, i32, i32
+//!    5 leader epoch: topic, i32, i32        10 broker active: broker i32, epoch i64
 //! ```
 
 use firnline_tiering::epoch::LeaderEpoch;
@@ -77,6 +77,7 @@ fn write_precondition(fact: &Precondition, out: &mut Writer) {
         Precondition::NextBrokerEpoch(epoch) => out.u8(7).i64(epoch.0),
         Precondition::NextProducerId(next) => out.u8(8).i64(*next),
         Precondition::AwaitsPurge(topic) => out.u8(9).uuid(topic.0),
+        Precondition::BrokerActive(id, epoch) => out.u8(10).i32(id.0).i64(epoch.0),
     };
 }
 
@@ -91,6 +92,7 @@ fn read_precondition(from: &mut Reader<'_>) -> Result<Precondition, CodecError> 
         7 => Precondition::NextBrokerEpoch(BrokerEpoch(from.i64()?)),
         8 => Precondition::NextProducerId(from.i64()?),
         9 => Precondition::AwaitsPurge(TopicId(from.uuid()?)),
+        10 => Precondition::BrokerActive(BrokerId(from.i32()?), BrokerEpoch(from.i64()?)),
         kind => {
             let version = ENTRY_VERSION.into();
             return Err(CodecError::Unknown { what: "precondition kind", kind: kind.into(), version });
@@ -130,6 +132,8 @@ pub(crate) mod tests {
             any::<i64>().prop_map(|epoch| Precondition::NextBrokerEpoch(BrokerEpoch(epoch))),
             any::<i64>().prop_map(Precondition::NextProducerId),
             id().prop_map(Precondition::AwaitsPurge),
+            (any::<i32>(), any::<i64>())
+                .prop_map(|(id, epoch)| Precondition::BrokerActive(BrokerId(id), BrokerEpoch(epoch))),
         ]
     }
 
@@ -179,6 +183,10 @@ pub(crate) mod tests {
     fn golden_file() {
         let stored = golden("entry/v1/everything", &bytes(&sample()));
         assert_eq!(decode(&stored), Ok(sample()));
+        let active = vec![Precondition::BrokerActive(BrokerId(1), BrokerEpoch(9))];
+        let active = Entry { groups: [Group { preconditions: active, records: Vec::new() }].into() };
+        let stored = golden("entry/v1/broker-active", &bytes(&active));
+        assert_eq!(decode(&stored), Ok(active));
         let stored = golden("entry/v1/level-2", &bytes(&sample_of_level_2()));
         assert_eq!(decode(&stored), Ok(sample_of_level_2()));
     }

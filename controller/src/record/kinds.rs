@@ -43,7 +43,7 @@ pub struct Endpoint {
 }
 
 /// The feature levels a binary can run at, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureRange {
     /// The oldest.
     pub min: u16,
@@ -112,11 +112,13 @@ impl Broker {
 }
 
 /// One partition's row: who holds it, who leads, who is in sync.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Partition {
     /// In order of preference, first is the preferred leader.
+    #[serde(with = "crate::serial::shared")]
     pub replicas: Arc<[BrokerId]>,
     /// The replicas in sync, in the order of `replicas`.
+    #[serde(with = "crate::serial::shared")]
     pub isr: Arc<[BrokerId]>,
     /// Who appends; none while nobody eligible is alive.
     pub leader: Option<BrokerId>,
@@ -125,11 +127,14 @@ pub struct Partition {
     /// Rises with every change to this row.
     pub epoch: PartitionEpoch,
     /// Replicas that a reassignment brings, all among `replicas` (KIP-455). Level 2.
+    #[serde(with = "crate::serial::shared")]
     pub adding: Arc<[BrokerId]>,
     /// Replicas that leave when the reassignment is complete, all among `replicas`. Level 2.
+    #[serde(with = "crate::serial::shared")]
     pub removing: Arc<[BrokerId]>,
     /// Out of sync, yet holding everything acked: they left an ISR that was below `min.insync.replicas`, where
     /// nothing is acked (KIP-966). None of them is in `isr`. Level 2.
+    #[serde(with = "crate::serial::shared")]
     pub elr: Arc<[BrokerId]>,
     /// Who led last, while nobody does. Level 2.
     pub last_leader: Option<BrokerId>,

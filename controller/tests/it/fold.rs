@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firnline_controller::decide::brokers;
+use firnline_controller::decide::brokers::{self, Heard, Heartbeat, HeartbeatAnswer};
 use firnline_controller::decide::configs;
-use firnline_controller::decide::decision::Draft;
+use firnline_controller::decide::decision::{Decision, Draft};
 use firnline_controller::decide::format::format;
 use firnline_controller::decide::partitions::{self, NewPartitions};
+use firnline_controller::decide::policy::Policy;
 use firnline_controller::decide::producer_ids;
 use firnline_controller::decide::tiers;
 use firnline_controller::decide::topics::{self, NewTopic};
 use firnline_controller::error::CreateTopicError;
-use firnline_controller::id::{BrokerId, TopicId};
+use firnline_controller::id::{BrokerEpoch, BrokerId, TopicId};
 use firnline_controller::image::delta::Delta;
 use firnline_controller::image::metadata::MetadataImage;
 use firnline_controller::record::entry::{Entry, Group};
@@ -24,6 +25,7 @@ use crate::scene::{CLUSTER, append, broker_of, topic};
 #[derive(Debug, Clone)]
 enum Request {
     Register(i32, u128),
+    Beat(i32),
     Create(String, i32, i16),
     Delete(usize),
     Grow(usize, i32),
@@ -37,6 +39,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
     let pick = || 0_usize..6;
     let request = prop_oneof![
         1 => (0_i32..4, 0_u128..3).prop_map(|(id, incarnation)| Request::Register(id, incarnation)),
+        2 => (0_i32..4).prop_map(Request::Beat),
         4 => ("[ab._]{1,3}", 1_i32..5, 1_i16..4).prop_map(|(name, n, replicas)| Request::Create(name, n, replicas)),
         2 => pick().prop_map(Request::Delete),
         2 => (pick(), 1_i32..8).prop_map(|(at, count)| Request::Grow(at, count)),
@@ -46,6 +49,19 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
         1 => pick().prop_map(Request::Purge),
     ];
     prop::collection::vec(request, 1..60)
+}
+
+/// A sign of life of a broker that has seen everything.
+fn heard(image: &MetadataImage, id: i32) -> Option<Decision<HeartbeatAnswer>> {
+    let (id, heard) = (BrokerId(id), Heard { caught_up: true, seen_by_all: true });
+    let epoch = image.brokers.get(id)?.epoch;
+    let beat = Heartbeat { id, epoch, image_offset: 0, wants_fence: false, wants_stop: false };
+    brokers::heartbeat(image, &Policy::default(), &beat, heard).ok()
+}
+
+/// A broker's first registration, alive as soon as it is alone.
+fn registered(image: &MetadataImage, id: i32) -> Decision<BrokerEpoch> {
+    brokers::register(image, &Policy::default(), &broker_of(id, 1), false).expect("registered")
 }
 
 fn nth(image: &MetadataImage, at: usize) -> Option<TopicId> {
@@ -58,8 +74,9 @@ fn decide(image: &MetadataImage, request: &Request, fresh: u128) -> Option<Group
     match request {
         Request::Register(id, incarnation) => {
             let asked = broker_of(*id, *incarnation + 1);
-            brokers::register(image, &asked).ok().map(|decision| decision.group)
+            brokers::register(image, &Policy::default(), &asked, false).ok().map(|decision| decision.group)
         }
+        Request::Beat(id) => heard(image, *id).map(|decision| decision.group),
         Request::Create(name, partitions, replication_factor) => {
             let new = NewTopic { replication_factor: *replication_factor, ..topic(name, *partitions) };
             let id = TopicId(Uuid::from_u128(fresh));
@@ -72,7 +89,7 @@ fn decide(image: &MetadataImage, request: &Request, fresh: u128) -> Option<Group
         }
         Request::Configure(at, key, value) => {
             let changes = [(key.clone(), value.clone())];
-            configs::alter(image, Resource::Topic(nth(image, *at)?), &changes)
+            configs::alter(image, &Policy::default(), Resource::Topic(nth(image, *at)?), &changes)
                 .ok()
                 .map(|decision| decision.group)
         }
@@ -213,7 +230,8 @@ fn names_partitions_and_assignments_are_judged_as_in_kafka() {
     let mut draft = Draft::default();
     draft.take(format(&draft.image, CLUSTER).unwrap());
     for id in 1..=3 {
-        draft.take(brokers::register(&draft.image, &broker_of(id, 1)).unwrap());
+        draft.take(registered(&draft.image, id));
+        draft.take(heard(&draft.image, id).expect("registered"));
     }
     let id = |n: u128| TopicId(Uuid::from_u128(n + 100));
     draft.take(topics::create(&draft.image, &topic("a.b", 2), id(1), 0).unwrap());
@@ -268,7 +286,7 @@ fn names_partitions_and_assignments_are_judged_as_in_kafka() {
 fn partitions_only_grow() {
     let mut draft = Draft::default();
     draft.take(format(&draft.image, CLUSTER).unwrap());
-    draft.take(brokers::register(&draft.image, &broker_of(1, 1)).unwrap());
+    draft.take(registered(&draft.image, 1));
     let id = TopicId(Uuid::from_u128(7));
     draft.take(topics::create(&draft.image, &topic("a", 2), id, 0).unwrap());
     let asked = |count, assignments: &[&[i32]]| NewPartitions {
@@ -321,8 +339,8 @@ fn a_cluster_at_level_1_holds_nothing_of_level_2() {
 fn the_epoch_of_a_broker_that_went_is_not_given_again() {
     let mut draft = Draft::default();
     draft.take(format(&draft.image, CLUSTER).unwrap());
-    draft.take(brokers::register(&draft.image, &broker_of(1, 1)).unwrap());
-    let (_, last) = draft.take(brokers::register(&draft.image, &broker_of(2, 1)).unwrap());
+    draft.take(registered(&draft.image, 1));
+    let (_, last) = draft.take(registered(&draft.image, 2));
     let gone = Group { records: vec![Record::BrokerGone { id: BrokerId(2) }], ..Group::default() };
     draft.image.apply_group(&gone).expect("registered");
     assert!(draft.image.apply_group(&gone).is_err(), "it went once");

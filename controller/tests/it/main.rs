@@ -4,6 +4,7 @@
 mod crash;
 mod disk;
 mod fold;
+mod model;
 mod restart;
 mod scene;
 mod verbs;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use firnline_controller::client::{Controller, ControllerConfig};
 use firnline_controller::decide::brokers::BrokerRegistration;
+use firnline_controller::decide::policy::Policy;
 use firnline_controller::decide::topics::NewTopic;
 use firnline_controller::error::StartError;
 use firnline_controller::id::{BrokerId, TopicId};
@@ -54,6 +55,7 @@ pub fn config(files: Arc<dyn Files>, entropy_from: u64) -> ControllerConfig {
         clock: Arc::new(SystemClock),
         entropy: Counting::from(entropy_from),
         snapshot_every_records: 1_000_000,
+        policy: Policy::default(),
     }
 }
 
@@ -77,6 +79,8 @@ pub fn broker_of(id: i32, incarnation: u128) -> BrokerRegistration {
         incarnation: Uuid::from_u128(incarnation),
         endpoints: vec![endpoint],
         rack: None,
+        clean: true,
+        ..BrokerRegistration::default()
     }
 }
 
