@@ -146,8 +146,15 @@ async fn look(client: &mut Client, topic: &str, book: &mut Book, mut from: i64) 
             if header.next_offset().0 <= from {
                 continue;
             }
-            let key =
-                book.sent.get(&id).unwrap_or_else(|| panic!("{topic}: nobody sent what lies at {offset}"));
+            if compacted && header.record_count == 0 {
+                // The last batch of what was cleaned into a segment keeps its place when its record went.
+                next = header.next_offset().0;
+                continue;
+            }
+            let key = book
+                .sent
+                .get(&id)
+                .unwrap_or_else(|| panic!("{topic}: nobody sent what lies at {offset}: {header:?}"));
             if let Some(acked) = book.acked.get(&offset) {
                 assert_eq!(*acked, id, "{topic}: other bytes at {offset}");
             }
