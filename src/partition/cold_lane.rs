@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use firnline_tiering::hot::buffers::release_idle;
 use firnline_tiering::hot::file::File;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -163,6 +164,7 @@ impl ColdLane {
     /// Drops what was read ahead for readers that left; called by housekeeping.
     pub fn sweep(&self) {
         self.ahead.lock().sweep();
+        release_idle();
     }
 
     fn look_ahead(&self, file: &Arc<dyn File>, want: Want) -> Option<Found<AheadRead>> {

@@ -82,8 +82,22 @@ impl LocalDesk {
             let asks = partition.clone();
             let outcome = lane.run(move || Ok(look_up(&asks, &asked))).await;
             let failed = |error: std::io::Error| ReadError::Storage { what: error.to_string().into() };
-            arrive(outcome.map_err(failed).flatten());
+            let outcome = outcome.map_err(failed).flatten();
+            let more = outcome.as_ref().ok().and_then(|read| match read {
+                Read::Hot(slice) => Some(slice.clone()),
+                Read::Cold | Read::Empty => None,
+            });
+            arrive(outcome);
             board.announce(question.0, partition.interest());
+            // While the reader takes this, its next places are looked up: then it does not have to ask here.
+            if let Some(slice) = more {
+                let ahead = lane.run(move || {
+                    partition.log().look_ahead(&slice, asked.max_bytes);
+                    Ok(())
+                });
+                // Only the lane itself can fail, and that is told to whoever waits for it.
+                let _ = ahead.await;
+            }
         });
     }
 

@@ -69,6 +69,5 @@ async fn cold_local_data_comes_whole_and_stays_out_of_the_cache() {
         (0..pages).filter(|page| resident(file.as_fd(), page * 4096, 1)).count()
     };
     let (left, all): (usize, u64) = (paths.iter().map(cached).sum(), read / 4096);
-    // Headers that were looked at are read as any other page.
-    assert!((left as u64) < all / 4, "{left} of {all} pages are in the cache");
+    assert!((left as u64) < all / 50, "{left} of {all} pages are in the cache");
 }

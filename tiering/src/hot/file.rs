@@ -154,6 +154,9 @@ pub trait File: Send + Sync + Debug {
         Ok(bytes.into())
     }
 
+    /// Nobody will write to it: reads past the page cache need not mind a writer. A write takes it back.
+    fn settle(&self) {}
+
     /// Its name is about to go, perhaps to another file: one that is open only at times is not opened by it again.
     fn retire(&self) {}
 
@@ -291,6 +294,7 @@ struct OsFile {
 
 impl File for OsFile {
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.uncached.unsettle();
         self.file.write_all_at(buf, at)
     }
 
@@ -327,6 +331,10 @@ impl File for OsFile {
 
     fn read_uncached(&self, at: u64, len: usize) -> io::Result<Bytes> {
         self.uncached.read(AsFd::as_fd(&self.file), at, len)
+    }
+
+    fn settle(&self) {
+        self.uncached.settle();
     }
 }
 

@@ -1,14 +1,16 @@
 //! The hot tier: files on local disk, in Kafka's format.
 //! It knows no bucket and no record's content.
 
+pub mod buffers;
 pub mod checkpoint;
 pub mod dir;
 pub mod file;
 pub mod handles;
+pub mod headers;
 pub mod health;
 pub mod index;
 mod largest;
-mod marks;
+pub mod marks;
 pub mod parked;
 pub mod place;
 pub mod recovery;

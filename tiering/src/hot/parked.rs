@@ -38,6 +38,7 @@ fn parked(
         open: ArcSwapOption::empty(),
         used: AtomicBool::new(true),
         retired: AtomicBool::new(false),
+        settled: AtomicBool::new(false),
         // Who wrote it before is not known.
         dirty: AtomicBool::new(true),
         failed: OnceLock::new(),
@@ -60,6 +61,8 @@ struct Parked {
     open: ArcSwapOption<Open>,
     used: AtomicBool,
     retired: AtomicBool,
+    /// Nobody writes to it any more.
+    settled: AtomicBool,
     /// Written since the last fsync: a descriptor that is closed takes the error of its write-back with it.
     dirty: AtomicBool,
     /// An fsync of ours that failed; it is final.
@@ -78,6 +81,9 @@ impl Parked {
         // After the open: who gives the name to another file retires this one first.
         if self.retired.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if self.settled.load(Ordering::Relaxed) {
+            file.settle();
         }
         self.keep(file.clone());
         Ok(file)
@@ -145,6 +151,7 @@ impl File for Parked {
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
         let file = self.sound()?;
         self.dirty.store(true, Ordering::Release);
+        self.settled.store(false, Ordering::Relaxed);
         file.write_at(buf, at)
     }
 
@@ -180,6 +187,13 @@ impl File for Parked {
 
     fn read_uncached(&self, at: u64, len: usize) -> io::Result<Bytes> {
         self.file()?.read_uncached(at, len)
+    }
+
+    fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+        if let Some(open) = self.open.load().as_ref() {
+            open.0.settle();
+        }
     }
 
     fn retire(&self) {

@@ -2,53 +2,27 @@
 //! the sparse indexes and then the batches themselves. It reads no records. Invariant: an index is a hint; whatever it
 //! says, what is answered is a border that the batches confirm.
 
-use crate::batch::header::{BatchError, BatchHeader, HEADER_BYTES};
+use crate::batch::header::BatchHeader;
 use crate::hot::dir::Kind;
+use crate::hot::headers::{Headers, SegmentError, Waits};
 use crate::hot::index::{OFFSET_ENTRY, OffsetEntry, TIME_ENTRY, TimeEntry, absolute, floor_in_file};
+use crate::hot::marks::{Located, Mark};
 use crate::hot::segment::Segment;
 use crate::offsets::Offset;
-use std::io;
 
-/// Why a segment could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum SegmentError {
-    /// The disk failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Not in memory, and the question was not to wait for the disk.
-    #[error("not in memory")]
-    Cold,
-    /// No batch where one must begin.
-    #[error("byte {position}: {fault}")]
-    Batch {
-        /// Where.
-        position: u64,
-        /// What is there instead.
-        fault: BatchError,
-    },
-}
-
-/// Whether finding a place may wait for the disk.
+/// A batch border of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waits {
-    /// What is not in memory is [`SegmentError::Cold`]: for serving cores.
-    Never,
-    /// Reads what it needs.
-    Disk,
-}
-
-/// Where a batch lies in its segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Located {
-    /// Its first byte.
+pub struct Border {
+    /// The byte.
     pub position: u64,
-    /// Its bytes.
-    pub size: u64,
-    /// Its first offset.
-    pub base: Offset,
-    /// The offset after its last.
-    pub next: Offset,
+    /// Every batch before it ends at or below this offset, every one behind it above; `None` if that is not known.
+    pub after: Option<Offset>,
+    /// The batch that begins there, if its header was read.
+    pub batch: Option<Located>,
 }
+
+/// Slices whose ends are found at once for a reader that goes on.
+const MARKED_AHEAD: usize = 8;
 
 impl Segment {
     /// The first batch that ends above `offset`; `None` if the segment has none.
@@ -71,8 +45,12 @@ impl Segment {
                 next: absolute(self.base, found.next),
             }));
         }
-        let (from, indexed) = match self.marks.get(offset) {
-            Some(position) => (position, false),
+        let marked = self.marks.at(offset);
+        if let Some(found) = marked.and_then(|mark| mark.batch) {
+            return Ok(Some(found));
+        }
+        let (from, indexed) = match marked {
+            Some(mark) => (mark.position, false),
             // An entry that points past the end is damaged too.
             None => {
                 (Some(self.position_below(relative, waits)?).filter(|from| *from < bytes).unwrap_or(0), true)
@@ -96,35 +74,33 @@ impl Segment {
         bytes: u64,
         waits: Waits,
     ) -> Result<Option<Located>, SegmentError> {
-        let mut position = from;
+        let (mut position, mut headers) = (from, Headers::new(self, bytes, waits));
         while position < bytes {
-            let header = self.header_as(position, bytes, waits)?;
+            let header = headers.at(position)?;
             if header.next_offset() > offset {
-                let size = header.size() as u64;
-                let (base, next) = (header.base_offset, header.next_offset());
-                return Ok(Some(Located { position, size, base, next }));
+                return Ok(Some(Located::of(&header, position)));
             }
             position += header.size() as u64;
         }
         Ok(None)
     }
 
-    /// The last batch border at or below byte `target`, at or above `from`, which is a border itself; with the
-    /// offset that follows, where it is known.
-    pub fn border_below(
-        &self,
-        from: u64,
-        target: u64,
-        waits: Waits,
-    ) -> Result<(u64, Option<Offset>), SegmentError> {
+    /// The last batch border at or below byte `target`, at or above `from`, which is a border itself.
+    pub fn border_below(&self, from: u64, target: u64, waits: Waits) -> Result<Border, SegmentError> {
         let (end, bytes) = self.tip();
         if target >= bytes {
-            return Ok((bytes, Some(end)));
+            return Ok(Border { position: bytes, after: Some(end), batch: None });
         }
         if let Some(found) = self.tail.get().and_then(|tail| tail.last_ending_within(target as u32)) {
             let next = absolute(self.base, found.next);
             let position = u64::from(found.end());
-            return Ok(if position >= from { (position, Some(next)) } else { (from, None) });
+            return Ok(match position >= from {
+                true => Border { position, after: Some(next), batch: None },
+                false => Border { position: from, after: None, batch: None },
+            });
+        }
+        if let Some(mark) = self.marks.around(target).filter(|mark| mark.position >= from) {
+            return Ok(Border { position: mark.position, after: Some(mark.after), batch: mark.batch });
         }
         let indexed = self.indexed_below(target, waits)?.max(from);
         match self.border_from(indexed, target, bytes, waits) {
@@ -134,27 +110,40 @@ impl Segment {
         }
     }
 
-    fn border_from(
-        &self,
-        from: u64,
-        target: u64,
-        bytes: u64,
-        waits: Waits,
-    ) -> Result<(u64, Option<Offset>), SegmentError> {
-        let mut border = (from, None);
+    fn border_from(&self, from: u64, target: u64, bytes: u64, waits: Waits) -> Result<Border, SegmentError> {
+        let (mut position, mut after, mut headers) = (from, None, Headers::new(self, bytes, waits));
         loop {
-            let header = self.header_as(border.0, bytes, waits)?;
-            let after = border.0 + header.size() as u64;
-            if after > target {
-                return Ok(border);
+            let header = headers.at(position)?;
+            let end = position + header.size() as u64;
+            if end > target {
+                let batch = Located::of(&header, position);
+                // What lies before it ends at or below its base.
+                return Ok(Border { position, after: Some(after.unwrap_or(batch.base)), batch: Some(batch) });
             }
-            border = (after, Some(header.next_offset()));
+            (position, after) = (end, Some(header.next_offset()));
         }
     }
 
-    /// Remembers that the batch after `offset` begins at `position`, for a reader that will come back for it.
-    pub fn mark(&self, offset: Offset, position: u64) {
-        self.marks.put(offset, position);
+    /// Remembers a border, for a reader that will come back for what follows it.
+    pub fn mark(&self, border: &Border) {
+        if let Some(after) = border.after {
+            self.marks.put(Mark { after, position: border.position, batch: border.batch });
+        }
+    }
+
+    /// Finds where slices of `step` bytes will end that follow each other from byte `from`, and remembers it, so that
+    /// their reader finds them without waiting. Waits for the disk.
+    pub fn mark_ahead(&self, from: u64, step: u64) -> Result<(), SegmentError> {
+        let mut at = from;
+        for _ in 0..MARKED_AHEAD {
+            let border = self.border_below(at, at.saturating_add(step), Waits::Disk)?;
+            if border.position <= at || border.batch.is_none() {
+                break;
+            }
+            self.mark(&border);
+            at = border.position;
+        }
+        Ok(())
     }
 
     /// Where to look for the first record at or after a time: every batch before this position is older.
@@ -181,30 +170,12 @@ impl Segment {
 
     /// The header of the batch that begins at `position`, which lies below `bytes`.
     pub fn header_at(&self, position: u64, bytes: u64) -> Result<BatchHeader, SegmentError> {
-        self.header_as(position, bytes, Waits::Disk)
+        self.headers(bytes).at(position)
     }
 
-    fn header_as(&self, position: u64, bytes: u64, waits: Waits) -> Result<BatchHeader, SegmentError> {
-        if waits == Waits::Never && !self.file.resident(position, HEADER_BYTES as u64) {
-            return Err(SegmentError::Cold);
-        }
-        let mut head = [0; HEADER_BYTES];
-        self.file.read_exact_at(&mut head, position)?;
-        let header = BatchHeader::parse(&head).map_err(|fault| SegmentError::Batch { position, fault })?;
-        let room = bytes - position;
-        if header.size() as u64 > room {
-            let fault = BatchError::Truncated { have: room as usize, need: header.size() };
-            return Err(SegmentError::Batch { position, fault });
-        }
-        if header.last_offset_delta < 0 || header.base_offset < self.base || header.base_offset >= self.next()
-        {
-            let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
-            return Err(SegmentError::Batch {
-                position,
-                fault: BatchError::Count { count, last_offset_delta },
-            });
-        }
-        Ok(header)
+    /// Headers of the first `bytes` bytes, for who may wait.
+    pub fn headers(&self, bytes: u64) -> Headers<'_> {
+        Headers::new(self, bytes, Waits::Disk)
     }
 
     /// A batch border at or below the first batch that ends above `relative`.

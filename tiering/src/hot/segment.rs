@@ -13,6 +13,7 @@ use crate::hot::tail::{Tail, TailBatch};
 use crate::hot::transactions::{AbortedTransaction, TransactionIndex};
 use crate::offsets::Offset;
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -98,11 +99,15 @@ impl Segment {
         file: Arc<dyn File>,
         opened: Opened,
     ) -> Segment {
+        let file = park(files, dir.join(file_name(base, Kind::Log)), file);
+        if opened.memory.is_none() {
+            file.settle();
+        }
         Segment {
             base,
             dir: dir.to_owned(),
             files: files.clone(),
-            file: park(files, dir.join(file_name(base, Kind::Log)), file),
+            file,
             tip: AtomicU64::new(pack_tip(base, opened.next, opened.bytes)),
             largest: Largest::new(opened.largest.0, opened.largest.1),
             first_timestamp: AtomicI64::new(opened.first_timestamp),
@@ -146,6 +151,18 @@ impl Segment {
     /// The log data, which may have to be opened by its name.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// `len` bytes that lie in the file from `at`, read past the page cache if they are not in it. Waits for the disk.
+    pub fn bytes_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        let bytes = if self.file.resident(at, len as u64) {
+            let mut bytes = vec![0; len];
+            self.file.read_exact_at(&mut bytes, at)?;
+            Bytes::from(bytes)
+        } else {
+            self.file.read_uncached(at, len)?
+        };
+        if bytes.len() == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// Its files lose their names, perhaps to others: none that is closed is opened again.
@@ -295,6 +312,7 @@ impl Segment {
     pub fn forget_memory_index(&self) {
         self.memory.store(None);
         self.transactions.forget();
+        self.file.settle();
     }
 
     /// Opens the index files, if they answer, so that readers of this value find what belongs to its log file even

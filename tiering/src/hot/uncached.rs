@@ -1,28 +1,25 @@
-//! Reads that leave nothing in the page cache, so that one reader of cold data does not push out what others read:
-//! RWF_DONTCACHE where kernel and file system have it (Linux 6.14), else O_DIRECT, else a plain read whose pages are
-//! given back. It reads nothing ahead: who reads in sequence does that himself. They wait for the disk.
-//! Invariant: all three ways answer the same bytes; which one works is found out by trying, once per file.
+//! Reads that leave nothing in the page cache, so that one reader of cold data does not push out what others read.
+//! A file nobody writes any more: O_DIRECT, the cheapest. One that grows: RWF_DONTCACHE (Linux 6.14), since a direct read
+//! makes its writer wait; else a plain read whose pages are given back. They wait for the disk. Invariant: all three ways
+//! answer the same bytes; which one works is found out by trying, once per file.
 
+use crate::hot::buffers::{ALIGN, Buffer};
 use bytes::Bytes;
 use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `RWF_DONTCACHE`, which rustix does not name yet.
 const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
-/// Offsets, lengths and buffers of O_DIRECT reads are multiples of this: more than any disk asks for.
-const ALIGN: u64 = 4096;
-
-/// How a read keeps its pages out of the cache, best first.
+/// How a read keeps its pages out of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 enum Way {
-    DontCache,
     Direct,
+    DontCache,
     GiveBack,
 }
 
@@ -32,34 +29,49 @@ pub struct Uncached {
     /// The file again: read-ahead is a property of the open file, and the first one keeps it.
     again: OnceLock<Option<OwnedFd>>,
     direct: OnceLock<Option<OwnedFd>>,
-    way: AtomicU8,
+    /// Nobody writes to the file.
+    settled: AtomicBool,
+    no_direct: AtomicBool,
+    no_dont_cache: AtomicBool,
 }
 
 impl Uncached {
+    /// Nobody writes to the file any more.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody does again.
+    pub fn unsettle(&self) {
+        if self.settled.load(Ordering::Relaxed) {
+            self.settled.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Reads `len` bytes of `file` at `at`, fewer only at its end.
     pub fn read(&self, file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<Bytes> {
         loop {
             let way = self.way();
-            let read = match way {
-                Way::DontCache => self.without_cache(file, at, len),
-                Way::Direct => self.direct(file, at, len),
+            let (read, refused) = match way {
+                Way::Direct => (self.direct(file, at, len), &self.no_direct),
+                Way::DontCache => (self.without_cache(file, at, len), &self.no_dont_cache),
                 Way::GiveBack => return Ok(give_back(file, at, len)?),
             };
             match read {
                 Ok(bytes) => return Ok(bytes),
-                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                    self.way.store(way as u8 + 1, Ordering::Relaxed);
-                }
+                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => refused.store(true, Ordering::Relaxed),
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
 
     fn way(&self) -> Way {
-        match self.way.load(Ordering::Relaxed) {
-            0 => Way::DontCache,
-            1 => Way::Direct,
-            _ => Way::GiveBack,
+        if self.settled.load(Ordering::Relaxed) && !self.no_direct.load(Ordering::Relaxed) {
+            Way::Direct
+        } else if !self.no_dont_cache.load(Ordering::Relaxed) {
+            Way::DontCache
+        } else {
+            Way::GiveBack
         }
     }
 
@@ -72,25 +84,22 @@ impl Uncached {
         });
         let fd = again.as_ref().map_or(file, AsFd::as_fd);
         fill(len, at, |buffer, at| preadv2(fd, &mut [IoSliceMut::new(buffer)], at, DONT_CACHE))
-            .map(Bytes::from)
     }
 
     fn direct(&self, file: BorrowedFd<'_>, at: u64, len: usize) -> Result<Bytes, Errno> {
         let direct = self.direct.get_or_init(|| open_again(file, OFlags::RDONLY | OFlags::DIRECT).ok());
         let Some(fd) = direct else { return Err(Errno::INVAL) };
-        let from = at / ALIGN * ALIGN;
+        let from = at / ALIGN as u64 * ALIGN as u64;
         let before = (at - from) as usize;
-        let span = (before + len).next_multiple_of(ALIGN as usize);
-        // A vector begins where it likes; an aligned stretch of the right size lies within a longer one.
-        let mut buffer = vec![0_u8; span + ALIGN as usize];
-        let start = buffer.as_ptr().align_offset(ALIGN as usize).min(ALIGN as usize);
+        let span = (before + len).next_multiple_of(ALIGN);
+        let mut buffer = Buffer::take(len);
         let mut done = 0;
         while done < span {
-            match pread(fd, &mut buffer[start + done..start + span], from + done as u64) {
+            match pread(fd, &mut buffer.room(span)[done..], from + done as u64) {
                 Ok(0) => break,
                 Ok(read) => {
                     done += read;
-                    if done % ALIGN as usize != 0 {
+                    if done % ALIGN != 0 {
                         // Only the end of the file is not a whole block.
                         break;
                     }
@@ -100,7 +109,7 @@ impl Uncached {
             }
         }
         let end = done.min(before + len);
-        Ok(Bytes::from(buffer).slice(start + before.min(end)..start + end))
+        Ok(buffer.into_bytes(before.min(end)..end))
     }
 }
 
@@ -110,7 +119,7 @@ fn give_back(file: BorrowedFd<'_>, at: u64, len: usize) -> Result<Bytes, Errno> 
         // An advice: pages that stay cost others a little room, no more.
         let _ = fadvise(file, at, Some(read), Advice::DontNeed);
     }
-    Ok(Bytes::from(read))
+    Ok(read)
 }
 
 /// Reads until `len` bytes are there or the file ends.
@@ -118,19 +127,18 @@ fn fill(
     len: usize,
     at: u64,
     mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>,
-) -> Result<Vec<u8>, Errno> {
-    let mut buffer = vec![0_u8; len];
+) -> Result<Bytes, Errno> {
+    let mut buffer = Buffer::take(len);
     let mut done = 0;
     while done < len {
-        match read(&mut buffer[done..], at + done as u64) {
+        match read(&mut buffer.room(len)[done..], at + done as u64) {
             Ok(0) => break,
             Ok(more) => done += more,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
     }
-    buffer.truncate(done);
-    Ok(buffer)
+    Ok(buffer.into_bytes(0..done))
 }
 
 /// The same file, also when its name is gone.
@@ -155,11 +163,22 @@ mod tests {
         (file, content)
     }
 
+    fn by(way: Way) -> Uncached {
+        let uncached = Uncached::default();
+        match way {
+            Way::Direct => uncached.settle(),
+            Way::DontCache => {}
+            Way::GiveBack => uncached.no_dont_cache.store(true, Ordering::Relaxed),
+        }
+        assert_eq!(uncached.way(), way);
+        uncached
+    }
+
     #[test]
     fn every_way_reads_the_same_bytes_at_any_place() {
         let (file, content) = cold_file();
         for way in [Way::DontCache, Way::Direct, Way::GiveBack] {
-            let uncached = Uncached { way: AtomicU8::new(way as u8), ..Uncached::default() };
+            let uncached = by(way);
             for (at, len) in
                 [(0, LEN), (1, 1), (4095, 4098), (4096, 4096), (LEN - 5, 100), (LEN, 10), (LEN + 9000, 1)]
             {
@@ -173,11 +192,27 @@ mod tests {
     #[test]
     fn what_was_not_cached_is_not_cached_after() {
         let (file, _) = cold_file();
-        let uncached = Uncached::default();
-        uncached.read(file.as_fd(), 0, 1 << 20).unwrap();
-        for page in 0..1 << 8 {
-            assert!(!resident(file.as_fd(), page << 12, 1), "page {page} stayed, by {:?}", uncached.way());
+        for way in [Way::DontCache, Way::Direct] {
+            let uncached = by(way);
+            uncached.read(file.as_fd(), 0, 1 << 20).unwrap();
+            for page in 0..1 << 8 {
+                assert!(
+                    !resident(file.as_fd(), page << 12, 1),
+                    "page {page} stayed, by {:?}",
+                    uncached.way()
+                );
+            }
         }
+    }
+
+    #[test]
+    fn a_file_is_read_directly_only_while_nobody_writes() {
+        let uncached = Uncached::default();
+        assert_eq!(uncached.way(), Way::DontCache);
+        uncached.settle();
+        assert_eq!(uncached.way(), Way::Direct);
+        uncached.unsettle();
+        assert_eq!(uncached.way(), Way::DontCache);
     }
 
     #[test]

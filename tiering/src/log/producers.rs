@@ -5,7 +5,7 @@
 use crate::batch::control::{Control, Outcome};
 use crate::hot::dir::{Kind, file_name, parse_file_name};
 use crate::hot::file::Files;
-use crate::hot::place::SegmentError;
+use crate::hot::headers::SegmentError;
 use crate::hot::recovery::{Depth, Walk};
 use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;

@@ -3,7 +3,9 @@
 
 use crate::hot::dir::Kind;
 use crate::hot::file::File;
-use crate::hot::place::{Located, SegmentError, Waits};
+use crate::hot::headers::{SegmentError, Waits};
+use crate::hot::marks::Located;
+use crate::hot::place::Border;
 use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;
 use crate::log::unified::Log;
@@ -110,6 +112,18 @@ impl Log {
         self.read_as(from, Limits { max_bytes, bound, min_one, waits: Waits::Never })
     }
 
+    /// A reader took `slice` and will come back for more, `max_bytes` at a time: looks where those slices end, so that
+    /// [`Log::read_now`] finds them. Waits for the disk. What it cannot find, the reader finds out by itself.
+    pub fn look_ahead(&self, slice: &Slice, max_bytes: u64) {
+        let segments = self.segments.load_full();
+        let Some(segment) = segments.all().get(segments.find(slice.upto)) else { return };
+        if let Ok(Some(next)) = segment.locate(slice.upto)
+            && let Err(error) = segment.mark_ahead(next.position, max_bytes)
+        {
+            tracing::debug!(log = %self.id, %error, "cannot look ahead of a reader");
+        }
+    }
+
     fn read_as(&self, from: Offset, limits: Limits) -> Result<Read, ReadError> {
         self.on_segments(|segments| self.read_in(segments, from, &limits))
     }
@@ -186,18 +200,16 @@ fn slice(segment: &Arc<Segment>, first: &Located, limits: &Limits) -> Result<Opt
     }
     let (mut stop, mut upto) = (limit, end.min(bound));
     if limit - first.position > max_bytes {
-        let (border, next) = segment.border_below(first.position, first.position + max_bytes, waits)?;
-        let fits = border > first.position;
+        let border = segment.border_below(first.position, first.position + max_bytes, waits)?;
+        let fits = border.position > first.position;
         if !fits && !min_one {
             return Ok(None);
         }
-        let after = if fits { next } else { Some(first.next) };
-        stop = if fits { border } else { first.position + first.size };
-        upto = after.unwrap_or(upto);
+        let one = Border { position: first.position + first.size, after: Some(first.next), batch: None };
+        let border = if fits { border } else { one };
+        (stop, upto) = (border.position, border.after.unwrap_or(upto));
         // A reader in the past comes back for what follows; one at the tail is served by the ring.
-        if let Some(after) = after {
-            segment.mark(after, stop);
-        }
+        segment.mark(&border);
     }
     let (file, at, len) = (segment.pinned()?, first.position, stop - first.position);
     Ok(Some(Slice { file, at, len, steady: bytes, first: first.base, upto }))

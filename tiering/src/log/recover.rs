@@ -5,7 +5,7 @@ use crate::batch::control::Outcome;
 use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, file_name, parse_file_name};
 use crate::hot::file::Files;
-use crate::hot::place::SegmentError;
+use crate::hot::headers::SegmentError;
 use crate::hot::segment::{SEGMENT_BYTES_MAX, Segment};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};

@@ -5,7 +5,7 @@ use crate::batch::compress::{decompress, decompress_limit};
 use crate::batch::header::{BatchHeader, Codec, HEADER_BYTES, TimestampType};
 use crate::batch::record::RecordReader;
 use crate::epoch::LeaderEpoch;
-use crate::hot::place::SegmentError;
+use crate::hot::headers::SegmentError;
 use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;
 use crate::log::read::ReadError;
@@ -104,8 +104,9 @@ fn largest_below(segment: &Segment, range: Range) -> Result<i64, SegmentError> {
     }
     // Its youngest batch may not be seen (yet): ask those that may.
     let (mut largest, mut position, bytes) = (-1, 0, segment.bytes());
+    let mut headers = segment.headers(bytes);
     while position < bytes {
-        let header = segment.header_at(position, bytes)?;
+        let header = headers.at(position)?;
         if header.next_offset() > range.bound {
             break;
         }
@@ -120,8 +121,9 @@ fn largest_below(segment: &Segment, range: Range) -> Result<i64, SegmentError> {
 fn first_since(segment: &Segment, timestamp: i64, range: Range) -> Result<Option<TimeAnswer>, SegmentError> {
     let bytes = segment.bytes();
     let mut position = segment.position_before_time(timestamp)?;
+    let mut headers = segment.headers(bytes);
     while position < bytes {
-        let header = segment.header_at(position, bytes)?;
+        let header = headers.at(position)?;
         if header.next_offset() > range.bound {
             return Ok(None);
         }
@@ -145,8 +147,7 @@ fn first_record_since(
     range: Range,
 ) -> Result<Option<TimeAnswer>, SegmentError> {
     // The size was checked against what lies in the file.
-    let mut batch = vec![0; header.size() - HEADER_BYTES];
-    segment.file().read_exact_at(&mut batch, position + HEADER_BYTES as u64)?;
+    let batch = segment.bytes_at(position + HEADER_BYTES as u64, header.size() - HEADER_BYTES)?;
     let opened;
     let records = match header.codec() {
         Ok(Codec::None) => &batch[..],

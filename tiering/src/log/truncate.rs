@@ -4,8 +4,8 @@
 
 use crate::epoch::Lineage;
 use crate::hot::dir::Kind;
+use crate::hot::headers::SegmentError;
 use crate::hot::health::is_full;
-use crate::hot::place::SegmentError;
 use crate::hot::recovery::{Depth, Scanned, scan};
 use crate::hot::segment::Segment;
 use crate::hot::segments::Segments;
