@@ -193,6 +193,31 @@ fn a_time_lookup_sees_nothing_at_or_above_its_bound_and_skips_what_it_cannot_ope
 }
 
 #[test]
+fn the_largest_timestamp_is_found_where_the_log_start_cuts_the_batch_that_held_it() {
+    let home = Home::new();
+    let log = fresh(&home);
+    let put = |timestamps: &[i64]| {
+        let mut builder = BatchBuilder::new();
+        for timestamp in timestamps {
+            builder.push(*timestamp, Some(b"k"), Some(b"v"), &[]);
+        }
+        home.append(&log, &mut builder.build().to_vec(), 0).expect("appends");
+    };
+    put(&[100, 50, 60]);
+    put(&[40, 60, 55]);
+    log.roll().expect("rolls");
+    put(&[58]);
+    let largest = || match log.max_timestamp(Offset(7)).expect("looks") {
+        TimeAnswer::Found { offset, timestamp_ms, .. } => Some((offset.0, timestamp_ms)),
+        _ => None,
+    };
+    for (start, found) in [(0, (0, 100)), (1, (2, 60)), (3, (4, 60)), (5, (6, 58))] {
+        log.advance_log_start(Offset(start)).expect("moves");
+        assert_eq!(largest(), Some(found), "from {start}");
+    }
+}
+
+#[test]
 fn released_segments_are_cold_and_the_rest_stays() {
     let home = Home::new();
     let log = fresh(&home);

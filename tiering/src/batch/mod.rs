@@ -6,6 +6,7 @@ pub mod compress;
 pub mod control;
 pub mod header;
 pub mod record;
+pub mod stamps;
 pub mod validate;
 
 pub use builder::BatchBuilder;

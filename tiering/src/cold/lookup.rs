@@ -2,9 +2,9 @@
 //! much lies where. Invariant: one batch whose records lie is reported and passed over whole; it never panics,
 //! loops or hides the batches after it.
 
-use crate::batch::compress::decompress;
-use crate::batch::header::{BatchHeader, Codec, HEADER_BYTES, TimestampType, batches};
-use crate::batch::record::RecordReader;
+use crate::batch::header::{BatchHeader, HEADER_BYTES, batches};
+use crate::batch::stamps::{Stamp, Unreadable, largest_stamp, stamps};
+use crate::cold::entry::Entry;
 use crate::cold::footer::SectionKind;
 use crate::cold::object::decode_epochs;
 use crate::cold::reader::{ColdReadError, ColdReader};
@@ -65,17 +65,9 @@ impl ColdReader {
             if entry.max_timestamp < time_ms || entry.next <= row.log_start {
                 continue;
             }
-            let opened = self.segments.open(log, &entry).await?;
-            let mut from = opened.offset_before(time_ms).max(row.log_start);
-            while from < entry.next && from < bound {
-                let read = self.read(log, row, from, STEP_BYTES, bound).await?;
-                if let Some(found) = first_at(&read.bytes, time_ms, row.log_start, bound, limit) {
-                    return Ok(Some(found));
-                }
-                if read.next <= from {
-                    break;
-                }
-                from = read.next;
+            let found = self.first_of(log, row, &entry, Wanted { time_ms, bound, limit }).await?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -89,12 +81,67 @@ impl ColdReader {
         bound: Offset,
         limit: usize,
     ) -> Result<Option<ColdTime>, ColdReadError> {
-        let entries = self.manifests.entries(log, row).await?;
-        let live = entries.iter().filter(|entry| entry.next > row.log_start);
-        match live.map(|entry| entry.max_timestamp).max() {
-            Some(newest) => self.offset_for_time(log, row, newest, bound, limit).await,
-            None => Ok(None),
+        let mut live = self.manifests.entries(log, row).await?;
+        live.retain(|entry| entry.next > row.log_start && entry.base < bound);
+        // The largest first, of equals the older: the sort is stable.
+        live.sort_by_key(|entry| std::cmp::Reverse(entry.max_timestamp));
+        let mut best: Option<ColdTime> = None;
+        for entry in &live {
+            if best.is_some_and(|best| best.timestamp_ms > entry.max_timestamp) {
+                break;
+            }
+            let wanted = Wanted { time_ms: entry.max_timestamp, bound, limit };
+            let found = match self.first_of(log, row, entry, wanted).await? {
+                // The record that has it lies below the log's start or above the bound: the others are asked.
+                None => self.largest_of(log, row, entry, wanted).await?,
+                found => found,
+            };
+            best = better(best, found);
         }
+        Ok(best)
+    }
+
+    /// The first record of one segment at or after a time.
+    async fn first_of(
+        &self,
+        log: &LogId,
+        row: &TierRow,
+        entry: &Entry,
+        wanted: Wanted,
+    ) -> Result<Option<ColdTime>, ColdReadError> {
+        let opened = self.segments.open(log, entry).await?;
+        let mut from = opened.offset_before(wanted.time_ms).max(row.log_start);
+        while from < entry.next && from < wanted.bound {
+            let read = self.read(log, row, from, STEP_BYTES, wanted.bound).await?;
+            if let Some(found) = first_at(&read.bytes, row.log_start, wanted) {
+                return Ok(Some(found));
+            }
+            if read.next <= from {
+                break;
+            }
+            from = read.next;
+        }
+        Ok(None)
+    }
+
+    /// The record of one segment with the largest timestamp, read from end to end.
+    async fn largest_of(
+        &self,
+        log: &LogId,
+        row: &TierRow,
+        entry: &Entry,
+        wanted: Wanted,
+    ) -> Result<Option<ColdTime>, ColdReadError> {
+        let (mut from, mut best) = (entry.base.max(row.log_start), None);
+        while from < entry.next && from < wanted.bound {
+            let read = self.read(log, row, from, STEP_BYTES, wanted.bound).await?;
+            best = largest_at(&read.bytes, row.log_start, wanted, best);
+            if read.next <= from {
+                break;
+            }
+            from = read.next;
+        }
+        Ok(best)
     }
 
     /// What a log restarts from at the committed remote end; `None` if nothing was ever committed.
@@ -140,56 +187,64 @@ impl ColdReader {
     }
 }
 
+/// What a search by time is bounded by.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    time_ms: i64,
+    bound: Offset,
+    /// Bytes that a compressed batch may open to.
+    limit: usize,
+}
+
+/// The one with the larger timestamp, of equals the older.
+fn better(one: Option<ColdTime>, other: Option<ColdTime>) -> Option<ColdTime> {
+    let rank = |found: &ColdTime| (found.timestamp_ms, std::cmp::Reverse(found.offset));
+    one.into_iter().chain(other).max_by_key(rank)
+}
+
 /// The first record in these batches at or after a time and inside `[start, bound)`.
-fn first_at(bytes: &[u8], time_ms: i64, start: Offset, bound: Offset, limit: usize) -> Option<ColdTime> {
+fn first_at(bytes: &[u8], start: Offset, wanted: Wanted) -> Option<ColdTime> {
     for (header, batch) in batches(bytes).map_while(Result::ok) {
-        if header.max_timestamp < time_ms {
+        if header.max_timestamp < wanted.time_ms {
             continue;
         }
-        match first_in(&header, &batch[HEADER_BYTES..], time_ms, start, bound, limit) {
-            Ok(None) => {}
-            Ok(found) => return found,
-            Err(why) => {
-                tracing::warn!(
-                    base = header.base_offset.0,
-                    why,
-                    "a batch cannot be opened; passed over whole"
-                );
-            }
+        let fits = |stamp: &Stamp| {
+            stamp.timestamp_ms >= wanted.time_ms && (start..wanted.bound).contains(&stamp.offset)
+        };
+        let mut first = None;
+        let asked = stamps(&header, &batch[HEADER_BYTES..], wanted.limit, |stamp| {
+            first = first.or_else(|| Some(stamp).filter(fits));
+        });
+        match asked {
+            Ok(()) if first.is_none() => {}
+            Ok(()) => return first.map(|stamp| at(&header, stamp)),
+            Err(why) => passed_over(&header, &why),
         }
     }
     None
 }
 
-fn first_in(
-    header: &BatchHeader,
-    records: &[u8],
-    time_ms: i64,
-    start: Offset,
-    bound: Offset,
-    limit: usize,
-) -> Result<Option<ColdTime>, String> {
-    let codec = header.codec().map_err(|error| error.to_string())?;
-    let opened;
-    let records = if codec == Codec::None {
-        records
-    } else {
-        opened = decompress(codec, records, limit).map_err(|error| error.to_string())?;
-        &opened[..]
-    };
-    let mut reader = RecordReader::new(records);
-    for _ in 0..header.record_count.max(0) {
-        let Some(record) = reader.next_record().map_err(|error| error.to_string())? else {
-            return Err("fewer records than its header counts".to_owned());
-        };
-        let timestamp_ms = match header.timestamp_type() {
-            TimestampType::LogAppendTime => header.max_timestamp,
-            TimestampType::CreateTime => header.base_timestamp.saturating_add(record.timestamp_delta),
-        };
-        let offset = header.base_offset + i64::from(record.offset_delta);
-        if timestamp_ms >= time_ms && offset >= start && offset < bound {
-            return Ok(Some(ColdTime { offset, timestamp_ms, leader_epoch: header.leader_epoch }));
+/// The record in these batches with the largest timestamp inside `[start, bound)`, if it beats `best`.
+fn largest_at(bytes: &[u8], start: Offset, wanted: Wanted, best: Option<ColdTime>) -> Option<ColdTime> {
+    let mut best = best;
+    for (header, batch) in batches(bytes).map_while(Result::ok) {
+        if best.is_some_and(|best| best.timestamp_ms >= header.max_timestamp) {
+            continue;
+        }
+        let inside = |offset: Offset| (start..wanted.bound).contains(&offset);
+        match largest_stamp(&header, &batch[HEADER_BYTES..], wanted.limit, inside) {
+            Ok(found) => best = better(best, found.map(|stamp| at(&header, stamp))),
+            Err(why) => passed_over(&header, &why),
         }
     }
-    Ok(None)
+    best
+}
+
+fn at(header: &BatchHeader, stamp: Stamp) -> ColdTime {
+    let Stamp { offset, timestamp_ms } = stamp;
+    ColdTime { offset, timestamp_ms, leader_epoch: header.leader_epoch }
+}
+
+fn passed_over(header: &BatchHeader, why: &Unreadable) {
+    tracing::warn!(base = header.base_offset.0, %why, "a batch cannot be opened; passed over whole");
 }

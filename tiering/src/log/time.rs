@@ -1,9 +1,9 @@
 //! Offsets for timestamps: the first record at or after a time, and the record with the largest one.
 //! Only the local part of the log is searched. Invariant: the answer is exact to the record, whatever the codec.
 
-use crate::batch::compress::{decompress, decompress_limit};
-use crate::batch::header::{BatchHeader, Codec, HEADER_BYTES, TimestampType};
-use crate::batch::record::RecordReader;
+use crate::batch::compress::decompress_limit;
+use crate::batch::header::{BatchHeader, HEADER_BYTES};
+use crate::batch::stamps::{Stamp, Unreadable, largest_stamp, stamps};
 use crate::epoch::LeaderEpoch;
 use crate::hot::headers::SegmentError;
 use crate::hot::segment::Segment;
@@ -39,6 +39,12 @@ struct Range {
     limit: usize,
 }
 
+impl Range {
+    fn holds(&self, offset: Offset) -> bool {
+        (self.start..self.bound).contains(&offset)
+    }
+}
+
 impl Log {
     /// The first record below `bound` whose timestamp is at or after `timestamp_ms`.
     /// [`TimeAnswer::Cold`] whenever the log starts below its local start.
@@ -62,8 +68,8 @@ impl Log {
                 }
                 let found = first_since(segment, timestamp_ms, range);
                 let found = found.map_err(|error| ReadError::of(segment, error))?;
-                if let Some(answer) = found {
-                    return Ok(answer);
+                if let Some(found) = found {
+                    return Ok(found.answer());
                 }
             }
             Ok(TimeAnswer::NotFound)
@@ -74,16 +80,24 @@ impl Log {
     pub fn max_timestamp(&self, bound: Offset) -> Result<TimeAnswer, ReadError> {
         self.on_segments(|segments| {
             let range = self.range(segments, bound);
-            let mut best = (-1, None);
+            let mut hopes = Vec::new();
             for segment in segments.all() {
                 let largest = largest_below(segment, range).map_err(|e| ReadError::of(segment, e))?;
-                if largest > best.0 {
-                    best = (largest, Some(segment));
+                if largest >= 0 {
+                    hopes.push((largest, segment));
                 }
             }
-            let (timestamp, Some(segment)) = best else { return Ok(TimeAnswer::NotFound) };
-            let found = first_since(segment, timestamp, range).map_err(|e| ReadError::of(segment, e))?;
-            Ok(found.unwrap_or(TimeAnswer::NotFound))
+            // The largest first, of equals the older: the sort is stable.
+            hopes.sort_by_key(|(largest, _)| std::cmp::Reverse(*largest));
+            let mut best: Option<Found> = None;
+            for (largest, segment) in hopes {
+                if best.is_some_and(|best| best.stamp.timestamp_ms > largest) {
+                    break;
+                }
+                let found = largest_of(segment, largest, range).map_err(|e| ReadError::of(segment, e))?;
+                best = better(best, found);
+            }
+            Ok(best.map_or(TimeAnswer::NotFound, Found::answer))
         })
     }
 
@@ -93,7 +107,52 @@ impl Log {
     }
 }
 
-/// Largest timestamp of the batches in range; −1 if there is none.
+/// A record that was found.
+#[derive(Clone, Copy)]
+struct Found {
+    stamp: Stamp,
+    epoch: LeaderEpoch,
+}
+
+impl Found {
+    fn answer(self) -> TimeAnswer {
+        let Stamp { offset, timestamp_ms } = self.stamp;
+        TimeAnswer::Found { offset, timestamp_ms, leader_epoch: (self.epoch.0 >= 0).then_some(self.epoch) }
+    }
+}
+
+/// The one with the larger timestamp, of equals the older.
+fn better(one: Option<Found>, other: Option<Found>) -> Option<Found> {
+    let rank = |found: &Found| (found.stamp.timestamp_ms, std::cmp::Reverse(found.stamp.offset));
+    one.into_iter().chain(other).max_by_key(rank)
+}
+
+/// The record in range with the largest timestamp of a segment whose batches promise at most `largest`. The one that
+/// has it may lie below the log's start while its batch does not, or in a batch that lies: then all are asked.
+fn largest_of(segment: &Segment, largest: i64, range: Range) -> Result<Option<Found>, SegmentError> {
+    if let Some(found) = first_since(segment, largest, range)? {
+        return Ok(Some(found));
+    }
+    let bytes = segment.bytes();
+    let Some(first) = segment.locate(range.start.max(segment.base()))? else { return Ok(None) };
+    let (mut position, mut headers, mut best) = (first.position, segment.headers(bytes), None);
+    while position < bytes {
+        let header = headers.at(position)?;
+        if header.next_offset() > range.bound {
+            break;
+        }
+        if best.is_none_or(|best: Found| best.stamp.timestamp_ms < header.max_timestamp) {
+            let stamp = open(segment, position, &header, |records| {
+                largest_stamp(&header, records, range.limit, |offset| range.holds(offset))
+            })?;
+            best = better(best, stamp.map(|stamp| Found { stamp, epoch: header.leader_epoch }));
+        }
+        position += header.size() as u64;
+    }
+    Ok(best)
+}
+
+/// Largest timestamp that the batches in range promise; −1 if there is none.
 fn largest_below(segment: &Segment, range: Range) -> Result<i64, SegmentError> {
     let (timestamp, last) = segment.largest_timestamp();
     if segment.base() >= range.bound || segment.next() <= range.start {
@@ -118,7 +177,7 @@ fn largest_below(segment: &Segment, range: Range) -> Result<i64, SegmentError> {
     Ok(largest)
 }
 
-fn first_since(segment: &Segment, timestamp: i64, range: Range) -> Result<Option<TimeAnswer>, SegmentError> {
+fn first_since(segment: &Segment, timestamp: i64, range: Range) -> Result<Option<Found>, SegmentError> {
     let bytes = segment.bytes();
     let mut position = segment.position_before_time(timestamp)?;
     let mut headers = segment.headers(bytes);
@@ -127,59 +186,36 @@ fn first_since(segment: &Segment, timestamp: i64, range: Range) -> Result<Option
         if header.next_offset() > range.bound {
             return Ok(None);
         }
-        if header.max_timestamp >= timestamp
-            && header.last_offset() >= range.start
-            && let Some(answer) = first_record_since(segment, position, &header, timestamp, range)?
-        {
-            return Ok(Some(answer));
+        if header.max_timestamp >= timestamp && header.last_offset() >= range.start {
+            let wanted = |stamp: &Stamp| stamp.timestamp_ms >= timestamp && range.holds(stamp.offset);
+            let first = open(segment, position, &header, |records| {
+                let mut first = None;
+                stamps(&header, records, range.limit, |stamp| {
+                    first = first.or_else(|| Some(stamp).filter(wanted));
+                })?;
+                Ok(first)
+            })?;
+            if let Some(stamp) = first {
+                return Ok(Some(Found { stamp, epoch: header.leader_epoch }));
+            }
         }
         position += header.size() as u64;
     }
     Ok(None)
 }
 
-/// Opens one batch. A batch that cannot be opened is reported and skipped whole, as every reader of records does.
-fn first_record_since(
+/// Asks the records of one batch. A batch that cannot be opened is reported and skipped whole, as every reader of
+/// records does.
+fn open(
     segment: &Segment,
     position: u64,
     header: &BatchHeader,
-    timestamp: i64,
-    range: Range,
-) -> Result<Option<TimeAnswer>, SegmentError> {
+    ask: impl FnOnce(&[u8]) -> Result<Option<Stamp>, Unreadable>,
+) -> Result<Option<Stamp>, SegmentError> {
     // The size was checked against what lies in the file.
     let batch = segment.bytes_at(position + HEADER_BYTES as u64, header.size() - HEADER_BYTES)?;
-    let opened;
-    let records = match header.codec() {
-        Ok(Codec::None) => &batch[..],
-        Ok(codec) => match decompress(codec, &batch, range.limit) {
-            Ok(plain) => {
-                opened = plain;
-                &opened[..]
-            }
-            Err(error) => return Ok(skip(segment, position, &error)),
-        },
-        Err(error) => return Ok(skip(segment, position, &error)),
-    };
-    let mut reader = RecordReader::new(records);
-    loop {
-        let record = match reader.next_record() {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(None),
-            Err(error) => return Ok(skip(segment, position, &error)),
-        };
-        let offset = header.base_offset + i64::from(record.offset_delta);
-        let timestamp_ms = match header.timestamp_type() {
-            TimestampType::LogAppendTime => header.max_timestamp,
-            TimestampType::CreateTime => header.base_timestamp.wrapping_add(record.timestamp_delta),
-        };
-        if timestamp_ms >= timestamp && (range.start..range.bound).contains(&offset) {
-            let leader_epoch = (header.leader_epoch.0 >= 0).then_some(header.leader_epoch);
-            return Ok(Some(TimeAnswer::Found { offset, timestamp_ms, leader_epoch }));
-        }
-    }
-}
-
-fn skip(segment: &Segment, position: u64, why: &dyn std::fmt::Display) -> Option<TimeAnswer> {
-    tracing::warn!(segment = %segment.base(), position, %why, "batch cannot be opened, skipped");
-    None
+    Ok(ask(&batch).unwrap_or_else(|why| {
+        tracing::warn!(segment = %segment.base(), position, %why, "batch cannot be opened, skipped");
+        None
+    }))
 }

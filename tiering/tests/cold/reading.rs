@@ -4,9 +4,12 @@ use crate::harness::segment::{Made, made};
 use crate::harness::world::World;
 use bytes::Bytes;
 use firnline_cache::key::CHUNK_BYTES;
+use firnline_tiering::batch::builder::BatchBuilder;
 use firnline_tiering::batch::header::{Codec, batches};
 use firnline_tiering::cold::marker::marker;
 use firnline_tiering::cold::reader::ColdReadError;
+use firnline_tiering::cold::tier::TierRow;
+use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::offsets::Offset;
 use std::collections::BTreeSet;
 
@@ -215,4 +218,27 @@ async fn residency_says_what_lies_where() {
     read_all(&world, 0, 1 << 20).await;
     let warm = world.reader.residency(&world.log, &world.row()).await;
     assert_eq!((warm.memory, warm.disk, warm.bucket), (bytes, 0, bytes));
+}
+
+#[tokio::test]
+async fn the_largest_timestamp_is_found_where_start_or_bound_cut_the_segment_that_has_it() {
+    let world = World::new();
+    // The oldest segment is the one with the largest timestamp, at offset 3.
+    let mut builder = BatchBuilder::new().base_offset(Offset(0)).leader_epoch(LeaderEpoch(0));
+    for timestamp in [10, 20, 30, 9000, 25, 40] {
+        builder.push(timestamp, Some(b"k"), Some(b"v"), &[]);
+    }
+    let odd = Made { base: Offset(0), next: Offset(6), bytes: builder.build().to_vec() };
+    world.append(&odd).await;
+    world.append(&made(6, 4, 100, Codec::Zstd, 0)).await;
+    let largest = async |start: i64, bound: i64| {
+        let row = TierRow { log_start: Offset(start), ..(*world.row()).clone() };
+        let found = world.reader.max_timestamp(&world.log, &row, Offset(bound), 1 << 20).await.unwrap();
+        found.map(|found| (found.offset.0, found.timestamp_ms))
+    };
+    assert_eq!(largest(0, 46).await, Some((3, 9000)));
+    assert_eq!(largest(4, 46).await, Some((45, 1045)), "the start cuts the batch that had it");
+    assert_eq!(largest(4, 36).await, Some((35, 1035)), "so does the bound");
+    assert_eq!(largest(4, 6).await, Some((5, 40)));
+    assert_eq!(largest(6, 6).await, None);
 }
