@@ -19,7 +19,7 @@ use crate::hot::segment::SEGMENT_BYTES_MAX;
 use crate::log::clean::{CleanerHold, LastWrite, Source};
 use crate::log::unified::Log;
 use crate::offsets::Offset;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -346,7 +346,8 @@ impl Cleaning {
             None => Output::create(&self.hold, self.sources[group.start].0.base(), self.memory.io_bytes)?,
         };
         if at.place.source == group.end {
-            let exchanged = self.end_group(group, output)?;
+            let told = at.walked.take_told();
+            let exchanged = self.end_group(group, output, &told)?;
             at.group += 1;
             return Ok((if exchanged { Phase::Copy(at) } else { Phase::Done }, 0));
         }
@@ -406,15 +407,25 @@ impl Cleaning {
     }
 
     /// Exchanges a group's sources for what was written. False if the log has changed under us.
-    fn end_group(&mut self, group: Range<usize>, output: Output) -> Result<bool, CleanError> {
+    fn end_group(
+        &mut self,
+        group: Range<usize>,
+        output: Output,
+        told: &BTreeSet<Offset>,
+    ) -> Result<bool, CleanError> {
         if !output.changed && group.len() == 1 {
             drop(output);
             self.hold.forget()?;
             return Ok(true);
         }
         let bytes = output.bytes;
-        let cleaned = output.finish(&self.hold)?;
+        let mut cleaned = output.finish(&self.hold)?;
         let gone: Vec<Source> = self.sources[group].iter().map(|(source, _)| source.clone()).collect();
+        let mut aborted = Vec::new();
+        for source in &gone {
+            aborted.extend(source.aborted()?.into_iter().filter(|one| told.contains(&one.last)));
+        }
+        self.hold.tell(&mut cleaned, &aborted)?;
         let exchanged = self.hold.exchange(&gone, cleaned)?;
         self.report.bytes_written += if exchanged { bytes } else { 0 };
         Ok(exchanged)

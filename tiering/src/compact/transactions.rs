@@ -70,12 +70,15 @@ pub struct Walked {
     aborted: BTreeMap<i64, bool>,
     /// Producers of other transactions with a batch and no marker yet.
     committed: BTreeSet<i64>,
+    /// Markers of aborted transactions with a batch, since they were taken last.
+    told: BTreeSet<Offset>,
 }
 
 impl Walked {
     /// From the first offset on; `aborted` by first offset.
     pub fn new(aborted: &[Aborted]) -> Walked {
-        Walked { ahead: aborted.to_vec().into(), aborted: BTreeMap::new(), committed: BTreeSet::new() }
+        let ahead = aborted.to_vec().into();
+        Walked { ahead, aborted: BTreeMap::new(), committed: BTreeSet::new(), told: BTreeSet::new() }
     }
 
     /// The next data batch; answers whether it belongs to an aborted transaction.
@@ -102,7 +105,11 @@ impl Walked {
         self.enter(header.last_offset());
         match control {
             Some(Control::EndTransaction { outcome: Outcome::Abort, .. }) => {
-                !self.aborted.remove(&header.producer_id).unwrap_or(false)
+                let met = self.aborted.remove(&header.producer_id).unwrap_or(false);
+                if met {
+                    self.told.insert(header.base_offset);
+                }
+                !met
             }
             Some(Control::EndTransaction { outcome: Outcome::Commit, .. }) => {
                 !self.committed.remove(&header.producer_id)
@@ -110,6 +117,12 @@ impl Walked {
             Some(Control::Emptied) => true,
             Some(Control::Other(_)) | None => false,
         }
+    }
+
+    /// Markers, since this was called last, of aborted transactions that had a batch: who reads the files of before
+    /// still has to be told of these.
+    pub fn take_told(&mut self) -> BTreeSet<Offset> {
+        std::mem::take(&mut self.told)
     }
 
     fn enter(&mut self, upto: Offset) {
@@ -167,7 +180,9 @@ mod tests {
         assert!(walked.data(&data(0, 1)) && !walked.data(&data(1, 2)));
         let (header, control) = marker(4, 1, Outcome::Abort);
         assert!(!walked.control(&header, control), "a batch of it was there");
+        assert_eq!(walked.take_told().into_iter().collect::<Vec<_>>(), [Offset(4)]);
         assert!(walked.control(&header, control), "the next marker ends nothing");
+        assert!(walked.take_told().is_empty());
         let (header, control) = marker(5, 2, Outcome::Commit);
         assert!(!walked.control(&header, control) && walked.control(&header, control));
         assert!(!walked.data(&data(6, 1)), "the producer's next transaction is another one");

@@ -42,6 +42,8 @@ pub struct Segment {
     pub(super) offset_file: OnceLock<IndexFile>,
     pub(super) time_file: OnceLock<IndexFile>,
     transactions: TransactionIndex,
+    /// Its file, for readers who stay when other files take the names.
+    transaction_file: OnceLock<Arc<dyn File>>,
     pub(super) marks: Marks,
 }
 
@@ -118,6 +120,7 @@ impl Segment {
             offset_file: OnceLock::new(),
             time_file: OnceLock::new(),
             transactions: TransactionIndex::default(),
+            transaction_file: OnceLock::new(),
             marks: Marks::default(),
         }
     }
@@ -321,6 +324,11 @@ impl Segment {
         if !self.index_is_in_memory() {
             self.index_file(&self.offset_file, Kind::OffsetIndex, OFFSET_ENTRY)?;
             self.index_file(&self.time_file, Kind::TimeIndex, TIME_ENTRY)?;
+            if !self.transactions.is_empty() && self.transaction_file.get().is_none() {
+                let file = self.files.open(&self.path(Kind::TxnIndex), OpenMode::Read)?;
+                // Whoever was faster opened the same file.
+                let _ = self.transaction_file.set(file);
+            }
         }
         Ok(())
     }
@@ -328,7 +336,10 @@ impl Segment {
     /// Adds to `found` the aborted transactions of this segment that overlap `[from, to)`. Answers whether later
     /// segments can hold no more of them.
     pub fn aborted(&self, from: Offset, to: Offset, found: &mut Vec<AbortedTransaction>) -> io::Result<bool> {
-        let file = || self.files.open(&self.path(Kind::TxnIndex), OpenMode::Read);
+        let file = || match self.transaction_file.get() {
+            Some(held) => Ok(held.clone()),
+            None => self.files.open(&self.path(Kind::TxnIndex), OpenMode::Read),
+        };
         self.transactions.collect(from, to, file, found)
     }
 

@@ -8,6 +8,7 @@ use crate::hot::index::TimeEntry;
 use crate::hot::recovery::{Depth, scan};
 use crate::hot::segment::{Opened, Segment};
 use crate::hot::segments::Segments;
+use crate::hot::transactions::{AbortedTransaction, encode};
 use crate::log::swap::{aside, decide, forget_undecided, prepare, take_names};
 use crate::log::unified::Log;
 use crate::offsets::Offset;
@@ -64,6 +65,13 @@ impl Source {
         Ok(found.map_or(self.bytes(), |batch| batch.position))
     }
 
+    /// The aborted transactions whose marker lies in it.
+    pub fn aborted(&self) -> io::Result<Vec<AbortedTransaction>> {
+        let mut found = Vec::new();
+        self.segment.aborted(Offset::ZERO, Offset::MAX, &mut found)?;
+        Ok(found)
+    }
+
     /// Path of its log, to be named to people.
     pub fn shown(&self) -> String {
         self.segment.path(Kind::Log).display().to_string()
@@ -88,6 +96,8 @@ pub struct Cleaned {
     base: Offset,
     file: Arc<dyn File>,
     opened: Opened,
+    /// Entries in its transaction index.
+    aborted: usize,
 }
 
 /// Holds a log for one cleaner; another one is refused until this is dropped.
@@ -144,7 +154,22 @@ impl CleanerHold {
             self.write(base, Kind::OffsetIndex, &memory.offset_bytes())?;
             self.write(base, Kind::TimeIndex, &memory.time_bytes())?;
         }
-        Ok(Cleaned { base, file, opened })
+        Ok(Cleaned { base, file, opened, aborted: 0 })
+    }
+
+    /// Writes the transaction indexes of the segments made of one group: `aborted`, by rising marker, each where its
+    /// marker lies.
+    pub fn tell(&self, cleaned: &mut [Cleaned], aborted: &[AbortedTransaction]) -> io::Result<()> {
+        let mut rest = aborted;
+        for at in 0..cleaned.len() {
+            let next = cleaned.get(at + 1).map_or(Offset::MAX, |next| next.base);
+            let (own, after) = rest.split_at(rest.partition_point(|one| one.last < next));
+            if !own.is_empty() {
+                self.write(cleaned[at].base, Kind::TxnIndex, &encode(own))?;
+            }
+            (cleaned[at].aborted, rest) = (own.len(), after);
+        }
+        Ok(())
     }
 
     fn write(&self, base: Offset, kind: Kind, bytes: &[u8]) -> io::Result<()> {
@@ -189,7 +214,11 @@ impl CleanerHold {
         })?;
         let fresh: Vec<Arc<Segment>> = cleaned
             .into_iter()
-            .map(|each| Arc::new(Segment::opened(&log.files, &log.dir, each.base, each.file, each.opened)))
+            .map(|each| {
+                let segment = Segment::opened(&log.files, &log.dir, each.base, each.file, each.opened);
+                segment.transactions().lies_in_file(each.aborted);
+                Arc::new(segment)
+            })
             .collect();
         // A core may seal a segment meanwhile, so the list is taken as it is then.
         log.segments.rcu(|now| Arc::new(exchanged(now, gone, &fresh)));

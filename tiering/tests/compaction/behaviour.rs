@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use firnline_tiering::batch::builder::BatchBuilder;
+use firnline_tiering::batch::control::{Outcome, end_transaction};
 use firnline_tiering::batch::header::{BatchHeader, Codec, batches, crc32c};
 use firnline_tiering::compact::clean::{CleanError, CleanerMemory, Cleaning, Step, dirt};
 use firnline_tiering::config::LogConfig;
+use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::hot::file::{Files, OpenMode, OsFiles};
+use firnline_tiering::log::append::{AppendAs, Origin};
 use firnline_tiering::log::read::Read;
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::Offset;
@@ -85,6 +88,47 @@ fn readers_in_progress_finish_on_what_they_began_with() {
     assert_eq!(bytes_of(&slice), before, "the names are gone, the file is not");
     assert!(!names(&home).iter().any(|name| name.ends_with(".deleted")));
     assert!(hot(&log, Offset::ZERO) != before);
+}
+
+#[test]
+fn aborted_transactions_are_told_until_their_batches_are_gone_from_every_file() {
+    let home = home();
+    let (log, _) = home.open(true, Offset::ZERO, Offset::ZERO);
+    // What a producer wrote last stays, if only empty: the second transaction is what is left of it.
+    for (sequence, outcome) in [(0, Outcome::Abort), (1, Outcome::Commit)] {
+        let mut builder = BatchBuilder::new().producer(7, 0, sequence).transactional();
+        builder.push(home.tick(), Some(&[1]), Some(b"sent"), &[]);
+        home.append(&log, &mut builder.build().to_vec(), 1).expect("appends");
+        let mut marker = end_transaction(7, 0, outcome, 0, home.tick()).to_vec();
+        let (leader_epoch, origin) = (LeaderEpoch(1), Origin::Coordinator);
+        let how = AppendAs { leader_epoch, now_ms: home.now(), origin, produce_version: 9 };
+        log.append(&mut marker, &how).expect("ends");
+    }
+    (0..30).for_each(|at| drop(put(&home, &log, at, Codec::None)));
+    log.roll().expect("rolls");
+    log.maintain().expect("maintains");
+    let end = log.offsets().end;
+    let told = |log: &Log| {
+        let told = log.aborted(Offset::ZERO, end).expect("looks");
+        told.iter().map(|one| (one.producer_id, one.first.0, one.last.0)).collect::<Vec<_>>()
+    };
+    let (before, first) = (told(&log), log.sources()[0].clone());
+    assert_eq!(before, [(7, 0, 1)]);
+    let slice = hot(&log, Offset::ZERO);
+    begin(&home, &log).run().expect("cleans");
+    assert!(hot(&log, Offset::ZERO) != slice);
+    assert_eq!(told(&log), before, "who began to read before the cleaning still has to be told");
+    home.tick();
+    log.maintain().expect("maintains");
+    assert_eq!(first.aborted().expect("is held").len(), 1, "also by the segment whose names are gone");
+    log.close().expect("closes");
+    let (log, _) = home.open(true, Offset::ZERO, Offset::ZERO);
+    assert_eq!(told(&log), before, "and after a restart");
+    (0..30).for_each(|at| drop(put(&home, &log, at, Codec::None)));
+    log.roll().expect("rolls");
+    log.maintain().expect("maintains");
+    begin(&home, &log).run().expect("cleans");
+    assert_eq!(told(&log), [], "its batches were gone before this cleaning");
 }
 
 #[test]
