@@ -42,10 +42,11 @@ pub(super) fn decide(files: &dyn Files, dir: &Path, first: Offset) -> io::Result
     files.sync_dir(dir)
 }
 
-/// Gives the decided segments their names. The originals' are free, durably.
+/// Gives the decided segments their names. The originals' are free, durably. The log comes first: as long as it is
+/// `.swap`, whatever has its name already is taken for an original's at the next open.
 pub(super) fn take_names(files: &dyn Files, dir: &Path, bases: &[Offset]) -> io::Result<()> {
     for base in bases {
-        for kind in SEGMENT_FILES {
+        for kind in SEGMENT_FILES.into_iter().rev() {
             rename(files, dir, *base, kind, SWAP, "")?;
         }
     }

@@ -5,4 +5,5 @@
 mod support;
 
 mod behaviour;
+mod crash;
 mod model;
