@@ -91,6 +91,13 @@ pub trait Files: Send + Sync + Debug {
     /// Replaces a small file as a whole: temporary sibling (`NAME.tmp`), fsync, rename, fsync of the directory.
     /// After an error the old content is still there.
     fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_renamed(path, bytes)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// As [`Files::write_atomic`], durable only after [`Files::sync_dir`]: a power loss before that leaves the old file
+    /// or the new one.
+    fn write_renamed(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let tmp = temporary_sibling(path)?;
         match self.remove(&tmp) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -100,8 +107,7 @@ pub trait Files: Send + Sync + Debug {
         file.write_at(bytes, 0)?;
         file.sync()?;
         drop(file);
-        self.rename(&tmp, path)?;
-        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+        self.rename(&tmp, path)
     }
 
     /// A whole file of at most `limit` bytes; a longer one is `InvalidData`.

@@ -189,15 +189,22 @@ impl LogDirectory {
         self.root.join(log.to_string())
     }
 
-    /// Makes a log's directory with its `partition.metadata`; fine if it is there. The directory's own name is
-    /// durable after [`LogDirectory::sync`], which many new logs share.
+    /// Makes a log's directory with its `partition.metadata`; fine if it is there. What it made is durable once the log
+    /// in it is open, which syncs its names, and after [`LogDirectory::sync`], which many new logs share.
     pub fn create_log(&self, log: &LogName, metadata: &str) -> Result<PathBuf, DirectoryError> {
         let path = self.log_path(log);
         let failed = || storage(format!("create {}", path.display()));
         self.files.create_dir_all(&path).map_err(failed())?;
-        if self.log_metadata(log)?.as_deref() != Some(metadata) {
-            self.files.write_atomic(&path.join(PARTITION_METADATA), metadata.as_bytes()).map_err(failed())?;
+        if self.log_metadata(log)?.as_deref() == Some(metadata) {
+            return Ok(path);
         }
+        let file = path.join(PARTITION_METADATA);
+        // A log that opens without a segment makes one and syncs the directory: once is enough.
+        let written = match self.files.list(&path).map_err(failed())?.is_empty() {
+            true => self.files.write_renamed(&file, metadata.as_bytes()),
+            false => self.files.write_atomic(&file, metadata.as_bytes()),
+        };
+        written.map_err(failed())?;
         Ok(path)
     }
 

@@ -103,9 +103,19 @@ fn looks(process: &Process) -> (Vec<Batch>, String, String) {
     (process.read_all(), process.log.lineage().to_checkpoint(), start)
 }
 
+/// Whose log it is was durable before anything in it was acknowledged.
+fn knows_its_topic(disk: &TwinDisk, model: &Model) {
+    let path = root().join(name().to_string()).join("partition.metadata");
+    if !model.history.is_empty() {
+        let lies = disk.files().get(&path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert_eq!(lies.as_deref(), Some("version: 0\ntopic_id: x"), "partition.metadata");
+    }
+}
+
 /// Opens what is left and holds it to the model.
 fn check(disk: &TwinDisk, clock: &Arc<StillClock>, model: &Model, power: bool) {
     disk.revive();
+    knows_its_topic(disk, model);
     let process =
         Process::start(disk, clock).unwrap_or_else(|Died(why)| panic!("the log does not open: {why}"));
     let offsets = process.log.offsets();
@@ -188,6 +198,7 @@ fn goes_on(
 /// The power goes again, soon after recovery: what it cut must not come back beside what was appended since.
 fn goes_on_in_the_dark(disk: &TwinDisk, clock: &Arc<StillClock>, model: &Model, seed: u64) {
     disk.revive();
+    knows_its_topic(disk, model);
     let mut process =
         Process::start(disk, clock).unwrap_or_else(|Died(why)| panic!("not for the dark: {why}"));
     let offsets = process.log.offsets();
