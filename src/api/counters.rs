@@ -21,6 +21,11 @@ impl Counter {
         debug_assert!(before >= amount, "a gauge at {before} fell by {amount}");
     }
 
+    /// Makes it `value`: for gauges.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The value now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -53,6 +58,8 @@ pub struct Counters {
     pub durability_rounds: Counter,
     /// Partitions fsynced in them.
     pub durability_syncs: Counter,
+    /// Open segment files, as housekeeping saw them last (a gauge).
+    pub open_segment_files: Counter,
     /// Open client connections (a gauge).
     pub connections: Counter,
     /// Connections accepted since the start.
@@ -67,6 +74,7 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self {
+            open_segment_files: Counter::default(),
             fetch_sendfile_bytes: Counter::default(),
             fetch_copy_bytes: Counter::default(),
             fetch_cold_bytes: Counter::default(),

@@ -137,6 +137,7 @@ impl CleanerDuty {
             Err(error) => {
                 // The log stays busy: what a defect did once it would do again.
                 tracing::error!(%error, "a cleaning broke off");
+                self.shared.cleaner.note(|now| now.broke_off += 1);
                 return false;
             }
         };

@@ -93,7 +93,7 @@ async fn look_at_logs(
         let hosted = shared.hosted.all();
         if last.elapsed() >= pause(hosted.len()) {
             turn(&hosted);
-            storage.close_idle();
+            shared.counters.open_segment_files.set(storage.close_idle() as u64);
             last = Instant::now();
         }
     }

@@ -307,11 +307,11 @@ impl Storage {
         &self.dirs
     }
 
-    /// Closes segment files that nobody used for a while; more are opened when somebody does.
-    pub fn close_idle(&self) {
-        if let Some(handles) = self.files.handles() {
-            handles.close_idle();
-        }
+    /// Closes segment files that nobody used for a while; more are opened when somebody does. Answers how many are open.
+    pub fn close_idle(&self) -> usize {
+        let Some(handles) = self.files.handles() else { return 0 };
+        handles.close_idle();
+        handles.open()
     }
 
     /// Logs on disk that are not open, with the topic id in their `partition.metadata`.

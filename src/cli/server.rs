@@ -86,6 +86,7 @@ fn say(configuration: &Configuration) {
 /// Makes sure the directories may be used: formats them where that is allowed, else says how.
 async fn prepare(config: &BrokerConfig, image_cluster_id: Option<&str>) -> Result<(), Failure> {
     let disks = Disks::real();
+    let config = &disks.readable(config);
     let found = disks.cluster_of(config)?;
     let dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
     let dirs = dirs.join(", ");

@@ -14,7 +14,7 @@ use firnline_tiering::cold::marker::{Bucket, ClaimError};
 use firnline_tiering::cold::store::{Store, StoreLimits};
 use firnline_tiering::entropy::{Entropy, OsEntropy};
 use firnline_tiering::hot::file::{Files, OsFiles};
-use firnline_tiering::log::directory::{DirectoryIdentity, DirectoryOwner, LogDirectory};
+use firnline_tiering::log::directory::{DirectoryError, DirectoryIdentity, DirectoryOwner, LogDirectory};
 
 use crate::cli::arguments::Storage;
 use crate::cli::configuration::{self, process_environment};
@@ -81,6 +81,21 @@ impl Disks {
     /// The real ones.
     pub fn real() -> Disks {
         Disks { files: Arc::new(OsFiles), clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) }
+    }
+
+    /// `config` without the log directories that cannot be read: a broker starts without them, and says so. The first
+    /// stays whatever it is, since the quorum's own log lies there.
+    pub fn readable(&self, config: &BrokerConfig) -> BrokerConfig {
+        let mut readable = config.clone();
+        let mut first = true;
+        readable.log_dirs.retain(|dir| {
+            let unreadable = || {
+                let identity = LogDirectory::identity_of(&*self.files, dir);
+                matches!(identity, Err(DirectoryError::Storage { .. }))
+            };
+            std::mem::take(&mut first) || !unreadable()
+        });
+        readable
     }
 
     /// The one cluster that the formatted directories belong to; `None` when all are fresh.
@@ -211,6 +226,7 @@ mod tests {
     use super::*;
     use crate::config::load::{Places, load};
     use crate::config::start::build;
+    use firnline_tiering::hot::file::OpenMode;
 
     const A: &str = "MkU3OEVBNTcwNTJENDM2Qk";
     const B: &str = "4L6g3nShT-eMCtK--X86sw";
@@ -250,6 +266,26 @@ mod tests {
         assert!(node.contains("it belongs to node 1, this is node 2"), "{node}");
         let bad = disks.format(&both, Some("short")).await.unwrap_err().to_string();
         assert!(bad.starts_with("error: short is not a cluster id"), "{bad}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_starts_without_a_further_directory_that_cannot_be_read() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (one, two) = (temporary.path().join("one"), temporary.path().join("two"));
+        let (disks, both) = (Disks::real(), config(&[&one, &two], 1, None));
+        disks.format(&both, Some(A)).await.unwrap();
+        assert_eq!(disks.readable(&both).log_dirs, [one.clone(), two.clone()]);
+        let break_it = |dir: &Path| {
+            OsFiles.remove_dir_all(dir).unwrap();
+            OsFiles.open(dir, OpenMode::CreateNew).unwrap();
+        };
+        break_it(&two);
+        assert!(disks.cluster_of(&both).unwrap_err().to_string().contains("two cannot be read"));
+        let readable = disks.readable(&both);
+        assert_eq!(readable.log_dirs, [one.clone()].as_slice());
+        assert_eq!(disks.cluster_of(&readable).unwrap().as_deref(), Some(A));
+        break_it(&one);
+        assert_eq!(disks.readable(&both).log_dirs, [one], "nothing goes without the first");
     }
 
     #[tokio::test]

@@ -45,6 +45,8 @@ pub struct CleanerNow {
     pub records_removed: u64,
     /// Batches left as they are because they contradict themselves.
     pub lies: u64,
+    /// Cleanings that ended by a defect of ours; their logs are not cleaned again before a restart.
+    pub broke_off: u64,
     /// Logs that could not be cleaned.
     pub uncleanable: BTreeMap<PartitionId, Uncleanable>,
 }

@@ -59,6 +59,11 @@ pub fn families<'a>(
         .of(now.recopy_percent),
         gauge("kafka_log_logcleaner_max_clean_time_secs", "Duration of the last cleaning")
             .of(now.took_ms / 1000),
+        gauge(
+            "kafka_log_logcleaner_deadthreadcount",
+            "Cleanings that ended by a defect; their logs are not cleaned again before a restart",
+        )
+        .of(now.broke_off),
         counter("firn_cleaner_cleanings", "Cleanings of a log that came to their end").of(now.cleanings),
         counter("firn_cleaner_read_bytes", "Bytes of compacted logs read to be written anew")
             .of(now.bytes_read),
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn uncleanable_logs_are_counted_where_they_lie() {
-        let mut now = CleanerNow { looked_ms: 1000, dirty_percent: 41, ..CleanerNow::default() };
+        let mut now = CleanerNow { looked_ms: 1000, dirty_percent: 41, broke_off: 1, ..CleanerNow::default() };
         for index in 0..2 {
             let log = Uncleanable { directory: "/a".into(), why: "damaged".into(), bytes: 7 };
             now.uncleanable.insert(PartitionId { topic: TopicId(uuid::Uuid::nil()), index }, log);
@@ -95,5 +100,6 @@ mod tests {
         assert_eq!(series("kafka_log_logcleanermanager_uncleanable_bytes"), [14.0, 0.0]);
         assert_eq!(series("kafka_log_logcleanermanager_max_dirty_percent"), [41.0]);
         assert_eq!(series("kafka_log_logcleanermanager_time_since_last_run_ms"), [500.0]);
+        assert_eq!(series("kafka_log_logcleaner_deadthreadcount"), [1.0]);
     }
 }
