@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use firnline_controller::client::Controller;
 use firnline_tiering::clock::Clock;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub cleaner: Arc<CleanerCounts>,
     /// What the serving path counts.
     pub counters: Arc<Counters>,
+    /// The partitions of this broker are open; before, only other nodes are answered.
+    pub serving: AtomicBool,
     /// Listeners with the ports that were really bound.
     pub listeners: Vec<Arc<ServedListener>>,
     /// The log directories in the configuration's order, with the room housekeeping last saw on them.
@@ -83,6 +86,31 @@ pub struct ServedListener {
     pub advertised_host: String,
     /// The port that clients are told.
     pub advertised_port: u16,
+    /// Who is served.
+    pub audience: Audience,
+}
+
+/// Whom a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Clients, and followers that copy partitions.
+    Clients,
+    /// Clients, followers, and the quorum: this node has no controller's listener to be reached by.
+    ClientsAndNodes,
+    /// The quorum, brokers' life signs, and Kafka's tools with `--bootstrap-controller`.
+    Nodes,
+}
+
+impl Audience {
+    /// Whether other nodes may speak to the quorum here.
+    pub fn has_nodes(self) -> bool {
+        self != Audience::Clients
+    }
+
+    /// Whether clients are served.
+    pub fn has_clients(self) -> bool {
+        self != Audience::Nodes
+    }
 }
 
 /// One core's own things.

@@ -1,7 +1,13 @@
 //! API key to handler: one match, nothing else. A handler that is missing here does not exist for clients.
 //! It knows no version and no field: wire does, and the handlers.
 
-use crate::api::admin::{alter_configs, cluster, describe_configs, log_dirs};
+use std::sync::atomic::Ordering;
+
+use crate::api::admin::{
+    alter_configs, cluster, describe_configs, elect_leaders, features, log_dirs, move_log_dirs, quorum,
+    reassign, unregister,
+};
+use crate::api::admission::takes;
 use crate::api::context::{Answer, Context};
 use crate::api::data::{delete_records, fetch, init_producer_id, leader_epoch, list_offsets, produce};
 use crate::api::groups::{
@@ -12,12 +18,21 @@ use crate::api::session::api_versions;
 use crate::api::topics::{
     create_partitions, create_topics, delete_topics, describe_topic_partitions, metadata,
 };
+use crate::wire::api_key::ApiKey;
 use crate::wire::request::{Body, Request};
 
 /// Hands a request to its handler.
 pub fn dispatch(ctx: &Context, request: Request) -> Answer {
     let Request { header, body } = request;
+    let listener = &ctx.peer.listener;
+    if !takes(listener.audience, header.api_key) {
+        return Answer::Close(format!("{} is not served on listener {}", header.api_key, listener.name));
+    }
+    if header.api_key != ApiKey::Node && !ctx.shared.serving.load(Ordering::Acquire) {
+        return Answer::Close("this broker is still starting".to_owned());
+    }
     match body {
+        Body::Node(_) => Answer::Close("this node has no others in its quorum".to_owned()),
         Body::Produce(view) => produce::handle(ctx, &header, view),
         Body::Fetch(view) => fetch::handle(ctx, &header, view),
         Body::ListOffsets(request) => list_offsets::handle(ctx, &header, request),
@@ -42,6 +57,13 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::DescribeGroups(request) => describe_groups::handle(ctx, &header, request),
         Body::ListGroups(request) => list_groups::handle(ctx, &header, request),
         Body::DeleteGroups(request) => delete_groups::handle(ctx, &header, request),
+        Body::AlterReplicaLogDirs(request) => move_log_dirs::handle(ctx, &header, &request),
+        Body::ElectLeaders(request) => elect_leaders::handle(ctx, &header, request),
+        Body::AlterPartitionReassignments(request) => reassign::alter(ctx, &header, request),
+        Body::ListPartitionReassignments(request) => reassign::list(ctx, &header, &request),
+        Body::DescribeQuorum(request) => quorum::handle(ctx, &header, &request),
+        Body::UpdateFeatures(request) => features::handle(ctx, &header, request),
+        Body::UnregisterBroker(request) => unregister::handle(ctx, &header, &request),
         Body::ApiVersions(request) => api_versions::handle(ctx, &header, &request),
         Body::ApiVersionsUnsupported => api_versions::unsupported(&header),
         Body::DeleteRecords(request) => delete_records::handle(ctx, &header, request),

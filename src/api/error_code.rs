@@ -24,6 +24,8 @@ pub enum ErrorCode {
     NotLeaderOrFollower = 6,
     /// Not acknowledged in time.
     RequestTimedOut = 7,
+    /// No such replica here.
+    ReplicaNotAvailable = 9,
     /// Batch above `max.message.bytes`.
     MessageTooLarge = 10,
     /// Commit metadata above `offset.metadata.max.bytes`.
@@ -106,6 +108,8 @@ pub enum ErrorCode {
     LogDirNotFound = 57,
     /// No state for this producer.
     UnknownProducerId = 59,
+    /// The partition is being moved.
+    ReassignmentInProgress = 60,
     /// The group has members.
     NonEmptyGroup = 68,
     /// No such group.
@@ -124,14 +128,24 @@ pub enum ErrorCode {
     UnknownLeaderEpoch = 75,
     /// This compression needs a newer version.
     UnsupportedCompressionType = 76,
+    /// Of an earlier registration of this broker.
+    StaleBrokerEpoch = 77,
     /// The high watermark has not caught up after an election.
     OffsetNotAvailable = 78,
     /// Join again with the member id in this answer.
     MemberIdRequired = 79,
+    /// The preferred leader is not in sync, or not alive.
+    PreferredLeaderNotAvailable = 80,
     /// The group is full.
     GroupMaxSizeReached = 81,
     /// Another member holds this instance id.
     FencedInstanceId = 82,
+    /// Nobody may lead.
+    EligibleLeadersNotAvailable = 83,
+    /// The leader is already the one.
+    ElectionNotNeeded = 84,
+    /// The partition is not being moved.
+    NoReassignmentInProgress = 85,
     /// The group still reads this topic.
     GroupSubscribedToTopic = 86,
     /// A record breaks a rule of its topic or format.
@@ -142,16 +156,30 @@ pub enum ErrorCode {
     ThrottlingQuotaExceeded = 89,
     /// No such resource.
     ResourceNotFound = 91,
+    /// A feature level that the cluster cannot have.
+    InvalidUpdateVersion = 95,
+    /// The features were not changed.
+    FeatureUpdateFailed = 96,
     /// No topic has this id.
     UnknownTopicId = 100,
+    /// Another live broker has this id.
+    DuplicateBrokerRegistration = 101,
     /// No broker has this id.
     BrokerIdNotRegistered = 102,
+    /// Meant for another cluster.
+    InconsistentClusterId = 104,
     /// Names and ids mixed in one fetch session.
     FetchSessionTopicId = 106,
+    /// A broker that may not join an ISR.
+    IneligibleReplica = 107,
     /// The listener is not of the kind asked for.
     MismatchedEndpointType = 114,
     /// No such kind of listener.
     UnsupportedEndpointType = 115,
+    /// It votes already.
+    DuplicateVoter = 126,
+    /// No such voter.
+    VoterNotFound = 127,
 }
 
 impl ErrorCode {
@@ -206,7 +234,7 @@ impl From<ErrorCode> for Failure {
 mod admin {
     use firnline_controller::error::{
         AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-        Unavailable,
+        ElectError, FeatureLevelError, ReassignError, Unavailable, UnregisterError,
     };
 
     use super::ErrorCode;
@@ -275,6 +303,52 @@ mod admin {
                 // Clients ask again on this one, as they do while Kafka's coordinator loads.
                 AllocateError::Unavailable(_) => ErrorCode::CoordinatorLoadInProgress,
                 AllocateError::Exhausted => ErrorCode::PolicyViolation,
+            }
+        }
+    }
+
+    impl From<&ElectError> for ErrorCode {
+        fn from(error: &ElectError) -> ErrorCode {
+            match error {
+                ElectError::UnknownPartition(..) => ErrorCode::UnknownTopicOrPartition,
+                ElectError::NotNeeded => ErrorCode::ElectionNotNeeded,
+                ElectError::PreferredNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
+                ElectError::EligibleNotAvailable => ErrorCode::EligibleLeadersNotAvailable,
+                ElectError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&ReassignError> for ErrorCode {
+        fn from(error: &ReassignError) -> ErrorCode {
+            match error {
+                ReassignError::UnknownPartition(..) => ErrorCode::UnknownTopicOrPartition,
+                ReassignError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+                ReassignError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+                ReassignError::NotMoving => ErrorCode::NoReassignmentInProgress,
+                ReassignError::LevelTooLow { .. } => ErrorCode::UnsupportedVersion,
+                ReassignError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&UnregisterError> for ErrorCode {
+        fn from(error: &UnregisterError) -> ErrorCode {
+            match error {
+                UnregisterError::UnknownBroker(_) => ErrorCode::BrokerIdNotRegistered,
+                UnregisterError::LevelTooLow { .. } => ErrorCode::UnsupportedVersion,
+                UnregisterError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&FeatureLevelError> for ErrorCode {
+        fn from(error: &FeatureLevelError) -> ErrorCode {
+            match error {
+                FeatureLevelError::Downgrade { .. }
+                | FeatureLevelError::Unknown { .. }
+                | FeatureLevelError::UnsupportedByBroker { .. } => ErrorCode::InvalidUpdateVersion,
+                FeatureLevelError::Unavailable(unavailable) => unavailable.into(),
             }
         }
     }

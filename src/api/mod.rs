@@ -2,6 +2,7 @@
 //! Nothing here touches a file, a socket or the bucket.
 
 pub mod admin;
+pub mod admission;
 pub mod authorized;
 pub mod context;
 pub mod counters;

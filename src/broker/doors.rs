@@ -2,6 +2,7 @@
 //! It decides nothing. Invariant: with simulated doors everything runs on the caller's one runtime.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use firnline_tiering::clock::{Clock, SystemClock};
@@ -9,6 +10,7 @@ use firnline_tiering::cold::store::Store;
 use firnline_tiering::entropy::{Entropy, OsEntropy};
 use firnline_tiering::hot::file::{Files, OsFiles};
 use tokio::runtime::{Builder, Handle, Runtime};
+use uuid::Uuid;
 
 use crate::server::cores::CoreMode;
 use crate::transport::net::{Net, OsNet};
@@ -24,6 +26,9 @@ pub struct Doors {
     pub entropy: Arc<dyn Entropy>,
     /// Network.
     pub net: Arc<dyn Net>,
+    /// Names the boot of this machine: what its page cache holds outlives processes, but no boot. `None` where nobody
+    /// knows, which counts as a new boot each time.
+    pub boot: Option<Uuid>,
     /// A bucket that stands in for the configured one; `None` opens that.
     pub bucket: Option<Arc<Store>>,
     /// True: every task runs on the caller's runtime, inside its `LocalSet`, and nothing starts a thread.
@@ -38,6 +43,7 @@ impl Doors {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             net: Arc::new(OsNet),
+            boot: boot_id(&OsFiles),
             bucket: None,
             single_threaded: false,
         }
@@ -49,11 +55,21 @@ impl Doors {
     }
 }
 
+/// What Linux draws at every boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+fn boot_id(files: &dyn Files) -> Option<Uuid> {
+    let text = files.read_all(Path::new(BOOT_ID), 64).ok()?;
+    Uuid::try_parse(std::str::from_utf8(&text).ok()?.trim()).ok()
+}
+
 /// The runtimes beside the serving cores.
 pub struct Runtimes {
     own: Vec<Runtime>,
     /// The quorum, whose thread waits for its fsyncs, and what must answer soon: timers of groups, accepting.
     pub quorum: Handle,
+    /// Calls to other nodes and life signs: never waits for a disk. The quorum's own where there are no other nodes.
+    pub peers: Handle,
     /// Housekeeping and assignment: may wait for local disks.
     pub chores: Handle,
     /// Everything that waits for the bucket, and blocking reads of local files.
@@ -69,23 +85,30 @@ const CHORE_WORKERS: usize = 2;
 const COLD_WORKERS: usize = 2;
 
 impl Runtimes {
-    /// Starts them, or takes the caller's for all.
-    pub fn start(single_threaded: bool) -> io::Result<Self> {
+    /// Starts them, or takes the caller's for all. `peers`: there may be other nodes.
+    pub fn start(single_threaded: bool, peers: bool) -> io::Result<Self> {
         if single_threaded {
             let here = Handle::current();
-            let (quorum, chores, cold) = (here.clone(), here.clone(), here);
-            return Ok(Self { own: Vec::new(), quorum, chores, cold, single_threaded });
+            let (quorum, peers, chores, cold) = (here.clone(), here.clone(), here.clone(), here);
+            return Ok(Self { own: Vec::new(), quorum, peers, chores, cold, single_threaded });
         }
         let build = |name: &str, workers: usize| {
             Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build()
         };
-        let own = vec![
+        let mut own = vec![
             build("firn-quorum", 1)?,
             build("firn-chores", CHORE_WORKERS)?,
             build("firn-cold", COLD_WORKERS)?,
         ];
         let [quorum, chores, cold] = [0, 1, 2].map(|place: usize| own[place].handle().clone());
-        Ok(Self { own, quorum, chores, cold, single_threaded })
+        let peers = match peers {
+            true => {
+                own.push(build("firn-pulse", 1)?);
+                own[3].handle().clone()
+            }
+            false => quorum.clone(),
+        };
+        Ok(Self { own, quorum, peers, chores, cold, single_threaded })
     }
 
     /// Runs `work` on a runtime and waits for it; a panic there comes out here as an error.

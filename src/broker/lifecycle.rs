@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firnline_controller::id::BrokerEpoch;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::context::Shared;
 use crate::broker::doors::Runtimes;
+use crate::broker::life::Joined;
 use crate::broker::storage::{Storage, StorageError};
 use crate::broker::tiers::Tiers;
 use crate::server::cores::Cores;
@@ -30,7 +30,7 @@ pub(super) struct Running {
     pub(super) accepting: Vec<JoinHandle<()>>,
     pub(super) chores: Vec<JoinHandle<()>>,
     pub(super) following: Vec<JoinHandle<()>>,
-    pub(super) broker_epoch: BrokerEpoch,
+    pub(super) joined: Joined,
     pub(super) lost: watch::Receiver<Option<String>>,
 }
 
@@ -48,7 +48,7 @@ impl Broker {
         Self { running: Some(running), runtimes: Some(runtimes), shared, tiers }
     }
 
-    /// Where the first listener is bound.
+    /// Where the first listener is bound; the controller's where there are no clients.
     pub fn addr(&self) -> SocketAddr {
         self.shared.listeners[0].bound
     }
@@ -109,6 +109,7 @@ impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop.cancel();
+            running.joined.end();
             let tasks = running.following.iter().chain(&running.chores).chain(&running.accepting);
             tasks.for_each(JoinHandle::abort);
         }
@@ -121,6 +122,9 @@ impl Drop for Broker {
 impl Running {
     async fn stop(self, cleanly: bool) -> Result<(), StorageError> {
         tracing::info!("stopping");
+        if cleanly && self.shared.config.cluster.controlled_shutdown {
+            self.joined.leave().await;
+        }
         self.stop.cancel();
         for accepting in self.accepting {
             // A panic in an accept loop was reported when it happened.
@@ -142,11 +146,12 @@ impl Running {
             }
         }
         let hosted = self.shared.hosted.all();
-        let (storage, epoch) = (self.storage.clone(), self.broker_epoch.0);
+        let (storage, epoch) = (self.storage.clone(), self.joined.epoch());
         let closed = if cleanly { storage.close(&hosted, epoch) } else { Ok(()) };
         if let Some(tiers) = &self.tiers {
             tiers.close().await;
         }
+        self.joined.end();
         self.shared.controller.shutdown().await;
         tracing::info!(logs = hosted.len(), "stopped");
         closed

@@ -27,6 +27,9 @@ pub enum Command {
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(Topic),
+    /// See a cluster's nodes, and move partitions between them
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// See what lies in memory, on disk and in the bucket
     #[command(subcommand)]
     Tier(Tier),
@@ -45,7 +48,7 @@ pub enum Command {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Source {
     /// Properties file with Kafka's names (server.properties)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set one key, stronger than file and environment; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -103,16 +106,39 @@ pub enum Storage {
         /// Configuration.
         #[command(flatten)]
         source: Source,
-        /// 22 characters; without it a new one is drawn
-        #[arg(long, value_name = "ID")]
+        /// 22 characters, the same for every node of a cluster; without it a new one is drawn
+        #[arg(long, short = 't', value_name = "ID")]
         cluster_id: Option<String>,
+        /// What the first controllers are, where controller.quorum.voters does not say (KIP-853).
+        #[command(flatten)]
+        first: FirstControllers,
+        /// Leave directories that are formatted as they are; they always are
+        #[arg(long, short = 'g')]
+        ignore_formatted: bool,
     },
+    /// Draw a cluster id
+    RandomUuid,
     /// Show whose data directories these are
     Info {
         /// Configuration.
         #[command(flatten)]
         source: Source,
     },
+}
+
+/// The voters of a new cluster.
+#[derive(Debug, Clone, Default, Args)]
+#[group(multiple = false)]
+pub struct FirstControllers {
+    /// This node is the first voter, alone; others are added while it runs
+    #[arg(long, short)]
+    pub standalone: bool,
+    /// This node joins a cluster that has voters: it asks controller.quorum.bootstrap.servers for them
+    #[arg(long, short = 'N')]
+    pub no_initial_controllers: bool,
+    /// The first voters, this one among them, the same on each: ID@HOST:PORT:DIRECTORY-ID,...
+    #[arg(long, short = 'I', value_name = "LIST")]
+    pub initial_controllers: Option<String>,
 }
 
 /// Which broker to ask.
@@ -178,6 +204,47 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// `firn cluster`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Cluster {
+    /// Who decides, who is alive and reachable, which partitions lack a leader or a copy
+    Status {
+        /// Fail unless so many brokers are alive and every partition has a leader
+        #[arg(long, value_name = "COUNT")]
+        wait_for: Option<usize>,
+        /// Form of the answer
+        #[arg(long, short, value_enum, default_value = "table")]
+        output: Output,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+    /// Move everything off a broker, so that it can be taken away
+    Drain {
+        /// Its node.id
+        #[arg(value_name = "BROKER")]
+        id: i32,
+        /// Only say what would be moved
+        #[arg(long)]
+        plan: bool,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
+    /// Move replicas and leaders until all brokers have equally much
+    Rebalance {
+        /// Only say what would be moved
+        #[arg(long, required_unless_present = "apply", conflicts_with = "apply")]
+        plan: bool,
+        /// Move it, and wait until it is there
+        #[arg(long)]
+        apply: bool,
+        /// Which broker.
+        #[command(flatten)]
+        broker: Broker,
+    },
 }
 
 /// `firn tier`.
@@ -341,6 +408,13 @@ mod tests {
             "firn demo --megabytes 24",
             "firn storage format --config f --cluster-id MkU3OEVBNTcwNTJENDM2Qk",
             "firn storage info --config f",
+            "firn storage random-uuid",
+            "firn storage format -c f -t MkU3OEVBNTcwNTJENDM2Qk --standalone",
+            "firn storage format -c f --no-initial-controllers -g",
+            "firn storage format -c f -I 1@h:1:MkU3OEVBNTcwNTJENDM2Qk",
+            "firn cluster status -b h:1 -o json --wait-for 3",
+            "firn cluster drain 3 --plan",
+            "firn cluster rebalance --apply -b h:1",
             "firn topic create orders -p 3 -c remote.storage.enable=true --bootstrap-server h:1",
             "firn topic list --bootstrap-server h:1",
             "firn topic describe orders",
@@ -357,5 +431,6 @@ mod tests {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         assert!(Arguments::try_parse_from(["firn", "topic", "create", "t", "-p", "0"]).is_err());
+        assert!(Arguments::try_parse_from(["firn", "storage", "format", "-s", "-N"]).is_err());
     }
 }

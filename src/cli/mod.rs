@@ -5,6 +5,7 @@
 pub mod arguments;
 pub mod bar;
 pub mod bench;
+pub mod cluster;
 pub mod columns;
 pub mod config;
 pub mod configuration;

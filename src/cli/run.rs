@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::failure::Failure;
-use crate::cli::{bench, config, demo, log, server, storage, tier, topic};
+use crate::cli::{bench, cluster, config, demo, log, server, storage, tier, topic};
 
 /// Runs `firn` with the process's arguments.
 pub fn main() -> ExitCode {
@@ -21,6 +21,9 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&command).and_then(print),
         Command::Storage(command) => wait_for(async move { storage::run(&command).await }).and_then(print),
         Command::Topic(command) => wait_for(async move { topic::run(&command).await }).and_then(print),
+        Command::Cluster(command) => {
+            wait_for(async move { cluster::run::run(&command).await }).and_then(print)
+        }
         Command::Tier(command) => wait_for(async move { tier::run(&command).await }).and_then(print),
     };
     match outcome {

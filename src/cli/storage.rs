@@ -16,7 +16,7 @@ use firnline_tiering::entropy::{Entropy, OsEntropy};
 use firnline_tiering::hot::file::{Files, OsFiles};
 use firnline_tiering::log::directory::{DirectoryError, DirectoryIdentity, DirectoryOwner, LogDirectory};
 
-use crate::cli::arguments::Storage;
+use crate::cli::arguments::{FirstControllers, Storage};
 use crate::cli::configuration::{self, process_environment};
 use crate::cli::failure::{Exit, Failure};
 use crate::config::broker::{BrokerConfig, Remote};
@@ -29,18 +29,55 @@ const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs `firn storage`.
 pub async fn run(command: &Storage) -> Result<String, Failure> {
     match command {
-        Storage::Format { source, cluster_id } => {
+        // A formatted directory is left as it is, asked for or not.
+        Storage::Format { source, cluster_id, first, ignore_formatted: _ } => {
             let configuration = configuration::read(&OsFiles, source, None, process_environment())?;
+            check_first(first, &configuration.start.config)?;
             let disks = Disks::real();
             let wanted = cluster_id.clone().or(configuration.image_cluster_id);
             let formatted = disks.format(&configuration.start.config, wanted.as_deref()).await?;
             Ok(formatted.text())
         }
+        Storage::RandomUuid => Ok(format!("{}\n", TopicId::draw(&OsEntropy))),
         Storage::Info { source } => {
             let configuration = configuration::read(&OsFiles, source, None, process_environment())?;
             Disks::real().info(&configuration.start.config)
         }
     }
+}
+
+/// The first voters come from `controller.quorum.voters`; naming them while formatting is not built.
+fn check_first(first: &FirstControllers, config: &BrokerConfig) -> Result<(), Failure> {
+    let FirstControllers { standalone, no_initial_controllers, initial_controllers } = first;
+    let voters = config.quorum.as_ref().map_or(0, |quorum| quorum.voters.len());
+    let what = "nothing was formatted";
+    if let Some(list) = initial_controllers {
+        let why = format!(
+            "--initial-controllers {list}: naming the first voters while formatting is not built yet"
+        );
+        return Err(Failure::new(what, why)
+            .next(
+                "name them in controller.quorum.voters=ID@HOST:PORT,... on every node, and format without it",
+            )
+            .exit(Exit::Configuration));
+    }
+    if *standalone && voters > 1 {
+        return Err(Failure::new(
+            what,
+            format!("--standalone, but controller.quorum.voters names {voters} voters"),
+        )
+        .next("drop one of the two")
+        .exit(Exit::Configuration));
+    }
+    if *no_initial_controllers && config.roles.controller && voters > 0 {
+        return Err(Failure::new(
+            what,
+            "--no-initial-controllers, but controller.quorum.voters names this node",
+        )
+        .next("leave controller.quorum.voters empty and set controller.quorum.bootstrap.servers")
+        .exit(Exit::Configuration));
+    }
+    Ok(())
 }
 
 /// What a format did.

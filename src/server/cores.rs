@@ -68,9 +68,10 @@ pub struct CoreDesk {
 /// Something to run on a core until it is done.
 pub type Job = Box<dyn FnOnce(CoreDesk) -> LocalBoxFuture<'static, ()> + Send>;
 
-/// The serving cores.
+/// The serving cores, and a small one for the quorum's connections where this node has peers.
 pub struct Cores {
     cores: Vec<Core>,
+    peers: Option<Core>,
 }
 
 struct Core {
@@ -89,23 +90,25 @@ pub struct CoreError {
 }
 
 impl Cores {
-    /// Starts the cores.
+    /// Starts the cores. With one letter box more than `mode` has cores there is one more core, for the connections
+    /// of other nodes: no produce or fetch runs on it, so that nothing a client does delays a vote or a heartbeat.
     pub fn start(mode: CoreMode, setup: &CoreSetup) -> Result<Self, CoreError> {
-        assert_eq!(mode.count(), setup.board.cores(), "one letter box per core");
-        let mut cores = Vec::with_capacity(mode.count());
-        for index in 0..mode.count() {
-            // Bounded by the listener: it counts connections before it hands one over.
-            let (jobs, inbox) = mpsc::unbounded_channel();
-            let (done, ended) = oneshot::channel();
-            let load = Arc::new(AtomicUsize::new(0));
-            let run = Run { index, setup: setup.clone(), inbox, load: load.clone(), done };
-            match mode {
-                CoreMode::Inline => drop(tokio::task::spawn_local(run.on_this_core())),
-                CoreMode::Threads(_) => run.on_a_thread()?,
-            }
-            cores.push(Core { jobs, load, ended });
+        let serving = mode.count();
+        assert!((serving..=serving + 1).contains(&setup.board.cores()), "one letter box per core");
+        let cores: Result<Vec<Core>, CoreError> =
+            (0..serving).map(|index| Core::start(mode, setup, index, format!("firn-core-{index}"))).collect();
+        let peers = (setup.board.cores() > serving)
+            .then(|| Core::start(mode, setup, serving, "firn-peers".to_owned()))
+            .transpose()?;
+        Ok(Self { cores: cores?, peers })
+    }
+
+    /// Hands `job` to the core for other nodes, or to a serving one where there is none. False when it has stopped.
+    pub fn run_for_peers(&self, job: Job) -> bool {
+        match &self.peers {
+            Some(core) => core.take(job),
+            None => self.run_on_least_loaded(job),
         }
-        Ok(Self { cores })
     }
 
     /// Hands `job` to the core with the fewest jobs; the lower number wins a tie. False when the cores have stopped.
@@ -124,10 +127,11 @@ impl Cores {
     pub async fn stop(self, patience: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + patience;
         let mut all = true;
-        for core in &self.cores {
+        let cores: Vec<Core> = self.cores.into_iter().chain(self.peers).collect();
+        for core in &cores {
             core.take(Box::new(|desk| Box::pin(async move { desk.pulses.stop() })));
         }
-        for core in self.cores {
+        for core in cores {
             drop(core.jobs);
             all &= tokio::time::timeout_at(deadline, core.ended).await.is_ok();
         }
@@ -136,6 +140,19 @@ impl Cores {
 }
 
 impl Core {
+    fn start(mode: CoreMode, setup: &CoreSetup, index: usize, name: String) -> Result<Core, CoreError> {
+        // Bounded by the listener: it counts connections before it hands one over.
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        let (done, ended) = oneshot::channel();
+        let load = Arc::new(AtomicUsize::new(0));
+        let run = Run { index, setup: setup.clone(), inbox, load: load.clone(), done };
+        match mode {
+            CoreMode::Inline => drop(tokio::task::spawn_local(run.on_this_core())),
+            CoreMode::Threads(_) => run.on_a_thread(name)?,
+        }
+        Ok(Core { jobs, load, ended })
+    }
+
     fn take(&self, job: Job) -> bool {
         self.load.fetch_add(1, Ordering::Relaxed);
         let taken = self.jobs.send(job).is_ok();
@@ -156,11 +173,11 @@ struct Run {
 }
 
 impl Run {
-    fn on_a_thread(self) -> Result<(), CoreError> {
+    fn on_a_thread(self, name: String) -> Result<(), CoreError> {
         let core = self.index;
         let failed = |source| CoreError { core, source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let thread = std::thread::Builder::new().name(format!("firn-core-{core}"));
+        let thread = std::thread::Builder::new().name(name);
         thread.spawn(move || LocalSet::new().block_on(&runtime, self.on_this_core())).map_err(failed)?;
         Ok(())
     }
@@ -217,6 +234,26 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn other_nodes_have_a_core_of_their_own() {
+        let setup =
+            CoreSetup { board: WakeBoard::new(2), idle: None, lane: ColdLane::new(None, 0), cold: None };
+        let cores = Cores::start(CoreMode::Threads(1), &setup).unwrap();
+        let (seen, names) = std::sync::mpsc::channel();
+        let job = || -> Job {
+            let seen = seen.clone();
+            Box::new(move |_| {
+                let name = std::thread::current().name().map(str::to_owned);
+                Box::pin(async move { seen.send(name).unwrap() })
+            })
+        };
+        assert!(cores.run_for_peers(job()) && cores.run_on_least_loaded(job()));
+        assert!(cores.stop(Duration::from_secs(30)).await);
+        let mut names: Vec<_> = names.try_iter().flatten().collect();
+        names.sort();
+        assert_eq!(names, ["firn-core-0", "firn-peers"]);
+    }
 
     #[tokio::test]
     async fn jobs_spread_over_the_cores_and_stop_waits_for_them() {

@@ -101,7 +101,11 @@ pub async fn accept(
         match doorman.admit(accepted.peer) {
             Ok(place) => {
                 let job = job(accepted, place, served.clone(), shared.clone());
-                if !cores.upgrade().is_some_and(|cores| cores.run_on_least_loaded(job)) {
+                let handed = cores.upgrade().is_some_and(|cores| match served.audience.has_clients() {
+                    true => cores.run_on_least_loaded(job),
+                    false => cores.run_for_peers(job),
+                });
+                if !handed {
                     return;
                 }
             }

@@ -4,5 +4,6 @@
 pub mod dial;
 pub mod frame;
 pub mod net;
+pub mod nodes;
 pub mod peer;
 pub mod sendfile;

@@ -48,19 +48,47 @@ pub enum ApiKey {
     OffsetForLeaderEpoch = 23,
     /// Effective configuration.
     DescribeConfigs = 32,
+    /// Move replicas between log directories.
+    AlterReplicaLogDirs = 34,
     /// Disk use by partition.
     DescribeLogDirs = 35,
     /// Add partitions.
     CreatePartitions = 37,
     /// Delete groups.
     DeleteGroups = 42,
+    /// Choose leaders anew.
+    ElectLeaders = 43,
     /// Change configuration.
     IncrementalAlterConfigs = 44,
+    /// Give partitions other replicas.
+    AlterPartitionReassignments = 45,
+    /// Moves under way.
+    ListPartitionReassignments = 46,
+    /// Voters, observers and their places in the metadata log.
+    DescribeQuorum = 55,
+    /// Raise the cluster's feature level.
+    UpdateFeatures = 57,
     /// Cluster id, controller, brokers.
     DescribeCluster = 60,
+    /// Forget a broker that is gone.
+    UnregisterBroker = 64,
     /// Topics page by page.
     DescribeTopicPartitions = 75,
+    /// Ours: what nodes of one cluster say to each other. Never advertised, and opaque to this room.
+    Node = 32100,
 }
+
+/// The row of [`ApiKey::Node`]: no client is told of it, so the table does not hold it.
+const NODE: Api = Api {
+    key: ApiKey::Node,
+    name: "Node",
+    min: 0,
+    max: 0,
+    flexible_from: i16::MAX,
+    doc: "Between nodes of one cluster.",
+    test: "",
+    outside: "",
+};
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,11 +136,18 @@ pub const TABLE: &[Api] = &[
     Api { key: ApiKey::InitProducerId, name: "InitProducerId", min: 0, max: 5, flexible_from: 2, doc: "Identity of an idempotent producer.", test: "every_version::data::init_producer_id", outside: "librdkafka 4; Java 5" },
     Api { key: ApiKey::OffsetForLeaderEpoch, name: "OffsetForLeaderEpoch", min: 2, max: 4, flexible_from: 4, doc: "Where an epoch ends.", test: "every_version::data::offset_for_leader_epoch", outside: "librdkafka 2" },
     Api { key: ApiKey::DescribeConfigs, name: "DescribeConfigs", min: 1, max: 4, flexible_from: 4, doc: "Effective configuration.", test: "every_version::admin::describe_configs", outside: "librdkafka 1; Java 4" },
+    Api { key: ApiKey::AlterReplicaLogDirs, name: "AlterReplicaLogDirs", min: 1, max: 2, flexible_from: 2, doc: "Move replicas between log directories (refused so far).", test: "every_version::cluster::alter_replica_log_dirs", outside: "" },
     Api { key: ApiKey::DescribeLogDirs, name: "DescribeLogDirs", min: 1, max: 4, flexible_from: 2, doc: "Disk use by partition.", test: "every_version::admin::describe_log_dirs", outside: "Java 4" },
     Api { key: ApiKey::CreatePartitions, name: "CreatePartitions", min: 0, max: 3, flexible_from: 2, doc: "Add partitions.", test: "every_version::admin::create_partitions", outside: "librdkafka 2; Java 3" },
     Api { key: ApiKey::DeleteGroups, name: "DeleteGroups", min: 0, max: 2, flexible_from: 2, doc: "Delete groups.", test: "every_version::groups::delete_groups", outside: "librdkafka 2; Java 2" },
+    Api { key: ApiKey::ElectLeaders, name: "ElectLeaders", min: 0, max: 2, flexible_from: 2, doc: "Choose leaders anew.", test: "every_version::cluster::elect_leaders", outside: "Java 2" },
     Api { key: ApiKey::IncrementalAlterConfigs, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible_from: 1, doc: "Change configuration.", test: "every_version::admin::incremental_alter_configs", outside: "librdkafka 1; Java 1" },
+    Api { key: ApiKey::AlterPartitionReassignments, name: "AlterPartitionReassignments", min: 0, max: 1, flexible_from: 0, doc: "Give partitions other replicas.", test: "every_version::cluster::alter_partition_reassignments", outside: "" },
+    Api { key: ApiKey::ListPartitionReassignments, name: "ListPartitionReassignments", min: 0, max: 0, flexible_from: 0, doc: "Moves under way.", test: "every_version::cluster::list_partition_reassignments", outside: "" },
+    Api { key: ApiKey::DescribeQuorum, name: "DescribeQuorum", min: 0, max: 2, flexible_from: 0, doc: "Voters, observers and their places in the metadata log.", test: "every_version::cluster::describe_quorum", outside: "Java 2" },
+    Api { key: ApiKey::UpdateFeatures, name: "UpdateFeatures", min: 0, max: 2, flexible_from: 0, doc: "Raise the cluster's feature level.", test: "every_version::cluster::update_features", outside: "" },
     Api { key: ApiKey::DescribeCluster, name: "DescribeCluster", min: 0, max: 2, flexible_from: 0, doc: "Cluster id, controller, brokers.", test: "every_version::admin::describe_cluster", outside: "Java 2" },
+    Api { key: ApiKey::UnregisterBroker, name: "UnregisterBroker", min: 0, max: 0, flexible_from: 0, doc: "Forget a broker that is gone.", test: "every_version::cluster::unregister_broker", outside: "Java 0" },
     Api { key: ApiKey::DescribeTopicPartitions, name: "DescribeTopicPartitions", min: 0, max: 0, flexible_from: 0, doc: "Topics page by page.", test: "every_version::admin::describe_topic_partitions", outside: "Java 0" },
 ];
 
@@ -122,6 +157,9 @@ pub const PRODUCE_SERVED_FROM: i16 = 3;
 impl ApiKey {
     /// The key with this code, `None` if we do not speak it.
     pub fn from_code(code: i16) -> Option<ApiKey> {
+        if code == ApiKey::Node.code() {
+            return Some(ApiKey::Node);
+        }
         TABLE.iter().map(|api| api.key).find(|key| key.code() == code)
     }
 
@@ -132,6 +170,9 @@ impl ApiKey {
 
     /// This key's row.
     pub fn api(self) -> &'static Api {
+        if self == ApiKey::Node {
+            return &NODE;
+        }
         let row = TABLE.binary_search_by_key(&self.code(), |api| api.key.code());
         let Ok(row) = row else { unreachable!("{self:?} has no row in the version table") };
         &TABLE[row]

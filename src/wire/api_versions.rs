@@ -6,7 +6,7 @@ use kafka_protocol::messages::api_versions_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::wire::api_key::{ApiKey, TABLE};
+use crate::wire::api_key::{Api, ApiKey};
 
 /// A feature of this cluster (KIP-584).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,16 @@ pub struct Feature {
 /// whole answer (KAFKA-17011, KAFKA-17492).
 const SHOWS_MINIMUM_ZERO: i16 = 4;
 
-/// The answer to a request of a version we speak. `epoch` is the version of the finalized features and only grows.
-pub fn answer(version: i16, error: i16, features: &[Feature], epoch: i64) -> ApiVersionsResponse {
-    let keys = TABLE.iter().map(|api| {
+/// The answer to a request of a version we speak, on a listener that serves `apis`. `epoch` is the version of the
+/// finalized features and only grows.
+pub fn answer<'a>(
+    version: i16,
+    error: i16,
+    apis: impl Iterator<Item = &'a Api>,
+    features: &[Feature],
+    epoch: i64,
+) -> ApiVersionsResponse {
+    let keys = apis.map(|api| {
         ApiVersion::default().with_api_key(api.key.code()).with_min_version(api.min).with_max_version(api.max)
     });
     let response = ApiVersionsResponse::default().with_error_code(error).with_api_keys(keys.collect());
@@ -77,6 +84,7 @@ pub fn names_a_client(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::api_key::TABLE;
     use crate::wire::header::Header;
     use crate::wire::message::Decodable;
     use crate::wire::response::encode_in;
@@ -90,7 +98,8 @@ mod tests {
     fn every_version_encodes_behind_response_header_zero() {
         for version in 0..=4 {
             let header = Header { api_key: ApiKey::ApiVersions, version, correlation_id: 9, client_id: None };
-            let response = encode_in(&header, version, &answer(version, 0, FEATURES, 5)).expect("encodes");
+            let response =
+                encode_in(&header, version, &answer(version, 0, TABLE.iter(), FEATURES, 5)).expect("encodes");
             let mut body = response.flattened().slice(8..);
             let decoded = ApiVersionsResponse::decode(&mut body, version).expect("decodes");
             assert!(body.is_empty(), "{} bytes left: a tag section in the header?", body.len());
@@ -101,12 +110,12 @@ mod tests {
     #[test]
     fn features_with_minimum_zero_are_hidden_from_version_three() {
         let names = |version| {
-            let features = answer(version, 0, FEATURES, 5).supported_features;
+            let features = answer(version, 0, TABLE.iter(), FEATURES, 5).supported_features;
             features.iter().map(|feature| feature.name.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(names(3), ["metadata.version"]);
         assert_eq!(names(4), ["metadata.version", "group.version"]);
-        let finalized = answer(4, 0, FEATURES, -1);
+        let finalized = answer(4, 0, TABLE.iter(), FEATURES, -1);
         assert_eq!(finalized.finalized_features.len(), 1, "level 0 is off");
         assert_eq!(finalized.finalized_features_epoch, 0, "clients ignore features below epoch 0");
     }

@@ -33,6 +33,8 @@ pub enum Body {
     ApiVersions(ApiVersionsRequest),
     /// ApiVersions in a version we do not speak: answer v0 with error 35 and the table (KIP-511).
     ApiVersionsUnsupported,
+    /// What another node says, in its own encoding.
+    Node(Bytes),
     /// A body we understand but never serve (Produce 0-2): this response is to be sent as it is.
     Refused(Response),
     ListOffsets(ListOffsetsRequest),
@@ -58,6 +60,13 @@ pub enum Body {
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     DescribeCluster(DescribeClusterRequest),
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
+    AlterReplicaLogDirs(AlterReplicaLogDirsRequest),
+    ElectLeaders(ElectLeadersRequest),
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
+    DescribeQuorum(DescribeQuorumRequest),
+    UpdateFeatures(UpdateFeaturesRequest),
+    UnregisterBroker(UnregisterBrokerRequest),
 }
 
 /// Decodes one frame (without its four size bytes). Bytes behind the last field are ignored, as Kafka does.
@@ -73,6 +82,7 @@ pub fn decode(mut frame: BytesMut) -> Result<Request, WireError> {
         // Our own views check every length and count themselves.
         ApiKey::Produce => produce(&header, frame)?,
         ApiKey::Fetch => Body::Fetch(FetchView::parse(frame, header.version)?),
+        ApiKey::Node => Body::Node(frame.freeze()),
         _ => {
             guard::check(header.api_key, header.version, &frame)?;
             control(&header, frame.freeze())?
@@ -105,7 +115,7 @@ const UNSUPPORTED_VERSION: i16 = 35;
 fn control(header: &Header, body: Bytes) -> Result<Body, WireError> {
     use ApiKey as K;
     Ok(match header.api_key {
-        K::Produce | K::Fetch => unreachable!("{} has a view of its own", header.api_key),
+        K::Produce | K::Fetch | K::Node => unreachable!("{} has a view of its own", header.api_key),
         K::ApiVersions => Body::ApiVersions(message(header, body)?),
         K::ListOffsets => Body::ListOffsets(message(header, body)?),
         K::Metadata => Body::Metadata(message(header, body)?),
@@ -130,6 +140,13 @@ fn control(header: &Header, body: Bytes) -> Result<Body, WireError> {
         K::IncrementalAlterConfigs => Body::IncrementalAlterConfigs(message(header, body)?),
         K::DescribeCluster => Body::DescribeCluster(message(header, body)?),
         K::DescribeTopicPartitions => Body::DescribeTopicPartitions(message(header, body)?),
+        K::AlterReplicaLogDirs => Body::AlterReplicaLogDirs(message(header, body)?),
+        K::ElectLeaders => Body::ElectLeaders(message(header, body)?),
+        K::AlterPartitionReassignments => Body::AlterPartitionReassignments(message(header, body)?),
+        K::ListPartitionReassignments => Body::ListPartitionReassignments(message(header, body)?),
+        K::DescribeQuorum => Body::DescribeQuorum(message(header, body)?),
+        K::UpdateFeatures => Body::UpdateFeatures(message(header, body)?),
+        K::UnregisterBroker => Body::UnregisterBroker(message(header, body)?),
     })
 }
 
@@ -203,6 +220,13 @@ pub(crate) mod testing {
             Body::IncrementalAlterConfigs(body) => encoded(body, version),
             Body::DescribeCluster(body) => encoded(body, version),
             Body::DescribeTopicPartitions(body) => encoded(body, version),
+            Body::AlterReplicaLogDirs(body) => encoded(body, version),
+            Body::ElectLeaders(body) => encoded(body, version),
+            Body::AlterPartitionReassignments(body) => encoded(body, version),
+            Body::ListPartitionReassignments(body) => encoded(body, version),
+            Body::DescribeQuorum(body) => encoded(body, version),
+            Body::UpdateFeatures(body) => encoded(body, version),
+            Body::UnregisterBroker(body) => encoded(body, version),
             other => panic!("{other:?} is no request"),
         })
     }
@@ -213,6 +237,14 @@ mod tests {
     use super::testing::{frame, request};
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_nodes_say_is_passed_on_as_it_is() {
+        let request = request(ApiKey::Node, 0, &[1, 2, 0xff]).expect("opaque");
+        assert!(matches!(&request.body, Body::Node(bytes) if bytes[..] == [1, 2, 0xff]), "{request:?}");
+        let answer = crate::wire::response::opaque(&request.header, Bytes::from_static(b"yes")).unwrap();
+        assert_eq!(answer.flattened()[..], *b"\0\0\0\x07\0\0\0\x07yes");
+    }
 
     #[test]
     fn unknown_keys_and_versions_are_refused_by_name() {

@@ -119,6 +119,14 @@ pub fn encode<M: Encodable + HeaderVersion>(header: &Header, message: &M) -> Res
     encode_in(header, header.version, message)
 }
 
+/// A response whose body is encoded elsewhere.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`].
+pub fn opaque(header: &Header, body: Bytes) -> Result<Response, EncodeError> {
+    Response::finish(Response::begin(header, 0).out, vec![Piece::Bytes(body)])
+}
+
 /// As [`encode`], in another version than the request's: what ApiVersions does for versions we do not know (KIP-511).
 ///
 /// # Errors

@@ -105,6 +105,7 @@ const INT: Kind = Kind::Fixed(4);
 /// The body's fields.
 pub fn body(api_key: ApiKey) -> &'static [Field] {
     match api_key {
+        ApiKey::Node => &[],
         ApiKey::Produce => PRODUCE,
         ApiKey::Fetch => FETCH,
         ApiKey::ListOffsets => LIST_OFFSETS,
@@ -131,8 +132,48 @@ pub fn body(api_key: ApiKey) -> &'static [Field] {
         ApiKey::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
         ApiKey::DescribeCluster => DESCRIBE_CLUSTER,
         ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
+        ApiKey::AlterReplicaLogDirs => ALTER_REPLICA_LOG_DIRS,
+        ApiKey::ElectLeaders => ELECT_LEADERS,
+        ApiKey::AlterPartitionReassignments => ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::DescribeQuorum => DESCRIBE_QUORUM,
+        ApiKey::UpdateFeatures => UPDATE_FEATURES,
+        ApiKey::UnregisterBroker => UNREGISTER_BROKER,
     }
 }
+
+const ALTER_REPLICA_LOG_DIRS: &[Field] = &[list("dirs", &ALTER_REPLICA_LOG_DIR)];
+const ALTER_REPLICA_LOG_DIR: Kind = Kind::Struct(&[text("path"), list("topics", &TOPIC_PARTITIONS)]);
+const TOPIC_PARTITIONS: Kind = Kind::Struct(&[text("topic"), list("partitions", &INT)]);
+
+const ELECT_LEADERS: &[Field] =
+    &[byte("election_type").since(1), list("topic_partitions", &TOPIC_PARTITIONS), int("timeout_ms")];
+
+const ALTER_PARTITION_REASSIGNMENTS: &[Field] = &[
+    int("timeout_ms"),
+    byte("allow_replication_factor_change").since(1),
+    list("topics", &REASSIGNABLE_TOPIC),
+];
+const REASSIGNABLE_TOPIC: Kind = Kind::Struct(&[text("name"), list("partitions", &REASSIGNABLE_PARTITION)]);
+const REASSIGNABLE_PARTITION: Kind = Kind::Struct(&[int("partition_index"), list("replicas", &INT)]);
+
+const LIST_PARTITION_REASSIGNMENTS: &[Field] = &[int("timeout_ms"), list("topics", &TOPIC_PARTITIONS)];
+
+const DESCRIBE_QUORUM: &[Field] = &[list("topics", &DESCRIBE_QUORUM_TOPIC)];
+const DESCRIBE_QUORUM_TOPIC: Kind =
+    Kind::Struct(&[text("topic_name"), list("partitions", &DESCRIBE_QUORUM_PARTITION)]);
+const DESCRIBE_QUORUM_PARTITION: Kind = Kind::Struct(&[int("partition_index")]);
+
+const UPDATE_FEATURES: &[Field] =
+    &[int("timeout_ms"), list("feature_updates", &FEATURE_UPDATE), byte("validate_only").since(1)];
+const FEATURE_UPDATE: Kind = Kind::Struct(&[
+    text("feature"),
+    short("max_version_level"),
+    byte("allow_downgrade").until(0),
+    byte("upgrade_type").since(1),
+]);
+
+const UNREGISTER_BROKER: &[Field] = &[int("broker_id")];
 
 const PRODUCE: &[Field] =
     &[text("transactional_id").since(3), short("acks"), int("timeout_ms"), list("topics", &PRODUCE_TOPIC)];

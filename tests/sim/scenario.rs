@@ -127,7 +127,7 @@ impl World {
             .await
     }
 
-    async fn start(&self) -> Result<Broker, firnline::broker::startup::StartError> {
+    async fn start(&self) -> Result<Broker, firnline::broker::start_error::StartError> {
         let set = [
             "node.id=1".to_owned(),
             "log.dirs=/data".to_owned(),
@@ -151,6 +151,7 @@ impl World {
             self.entropy.clone(),
         );
         let doors = Doors {
+            boot: None,
             files: self.disk.door(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),

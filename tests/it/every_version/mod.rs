@@ -2,6 +2,7 @@
 //! `docs/protocol.md` names these tests row by row. Invariant: the versions come from the table, not from here.
 
 mod admin;
+mod cluster;
 mod data;
 mod groups;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use firnline::broker::doors::Doors;
 use firnline::broker::lifecycle::Broker;
-use firnline::broker::startup::StartError;
+use firnline::broker::start_error::StartError;
 use firnline::config::load::{Places, load};
 use firnline::config::start::build;
 use firnline::partition::replica::PartitionHandle;

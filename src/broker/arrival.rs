@@ -1,0 +1,83 @@
+//! How a node arrives in its cluster: what its broker says about itself, and the registration, if it has a broker.
+//! Not its life from then on (`life.rs`). Invariant: a registration names the ports that were really bound.
+
+use std::sync::Arc;
+
+use firnline_controller::decide::brokers::BrokerRegistration;
+use firnline_controller::id::{BrokerEpoch, BrokerId};
+use firnline_controller::record::kinds::{Endpoint, FEATURE_RANGE};
+
+use crate::api::context::Shared;
+use crate::broker::doors::{Doors, Runtimes};
+use crate::broker::life::{Joined, Life, Parts};
+use crate::broker::reach::try_advertised;
+use crate::broker::start_error::StartError;
+use crate::broker::storage::Storage;
+
+/// A node on its way into the cluster.
+pub(super) enum Arrival {
+    NoBroker,
+    Alone(BrokerEpoch),
+    Registered(Life),
+}
+
+impl Arrival {
+    /// Begins to send life signs, where others wait for them.
+    pub(super) fn begin(self, shared: &Arc<Shared>, doors: &Doors, runtimes: &Runtimes) -> Joined {
+        match self {
+            Arrival::NoBroker => Joined::without_broker(),
+            Arrival::Alone(epoch) => Joined::alone(epoch),
+            Arrival::Registered(life) => {
+                runtimes.peers.spawn(try_advertised(doors.net.clone(), shared.listeners.clone()));
+                life.begin(&runtimes.peers)
+            }
+        }
+    }
+}
+
+/// Registers the broker of this node.
+pub(super) async fn register(
+    shared: &Arc<Shared>,
+    storage: &Storage,
+    doors: &Doors,
+    runtimes: &Runtimes,
+) -> Result<Arrival, StartError> {
+    if !shared.config.roles.broker {
+        return Ok(Arrival::NoBroker);
+    }
+    let registration = registration(shared, storage, doors);
+    if shared.config.quorum.is_none() {
+        return Ok(Arrival::Alone(shared.controller.register_broker(registration).await?));
+    }
+    let parts = Parts {
+        controller: shared.controller.clone(),
+        registration,
+        times: shared.config.cluster.clone(),
+        assigned: shared.assigned.clone(),
+    };
+    Ok(Arrival::Registered(Runtimes::on(&runtimes.peers, Life::register(parts)).await??))
+}
+
+fn registration(shared: &Shared, storage: &Storage, doors: &Doors) -> BrokerRegistration {
+    let clients = shared.listeners.iter().filter(|served| served.audience.has_clients());
+    let endpoints = clients.map(|served| Endpoint {
+        listener: served.name.clone(),
+        host: served.advertised_host.clone(),
+        port: served.advertised_port,
+        protocol: PLAINTEXT,
+    });
+    BrokerRegistration {
+        id: BrokerId(shared.config.node_id),
+        cluster_id: shared.cluster_id.to_string(),
+        incarnation: doors.entropy.uuid(),
+        endpoints: endpoints.collect(),
+        rack: shared.config.rack.clone(),
+        directories: storage.dirs().iter().map(|dir| dir.directory.identity().directory_id).collect(),
+        boot: doors.boot,
+        clean: storage.dirs().iter().all(|dir| dir.directory.was_clean()),
+        features: FEATURE_RANGE,
+    }
+}
+
+/// Kafka's number of the only security protocol there is so far.
+const PLAINTEXT: i16 = 0;
