@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn uncleanable_logs_are_counted_where_they_lie() {
-        let mut now = CleanerNow { looked_ms: 1000, dirty_percent: 41, broke_off: 1, ..CleanerNow::default() };
+        let mut now =
+            CleanerNow { looked_ms: 1000, dirty_percent: 41, broke_off: 1, ..CleanerNow::default() };
         for index in 0..2 {
             let log = Uncleanable { directory: "/a".into(), why: "damaged".into(), bytes: 7 };
             now.uncleanable.insert(PartitionId { topic: TopicId(uuid::Uuid::nil()), index }, log);
