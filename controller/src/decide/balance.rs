@@ -127,52 +127,73 @@ impl Table {
         }
     }
 
-    /// From whoever holds most to whoever holds least, while that makes them more equal.
+    /// Whether a partition may still change: each that does counts once.
+    fn may_change(&self, at: usize, limit: usize) -> bool {
+        let row = &self.rows[at];
+        !row.moving && (self.changed < limit || row.before != row.replicas)
+    }
+
+    /// From whoever holds most to whoever holds least, while that makes them more equal. Every step makes them so,
+    /// hence it ends.
     fn even_out_replicas(&mut self, limit: usize) {
-        for at in 0..self.rows.len() {
-            if self.changed >= limit {
-                return;
-            }
-            if self.rows[at].moving {
-                continue;
-            }
-            let row = &self.rows[at];
-            let held = row.replicas.iter().filter_map(|id| Some((self.active.get(id)?.replicas, *id)));
-            let Some((most, from)) = held.max() else { continue };
-            let racks = self.racks_of(row, from, from);
-            let free = self.active.iter().filter(|(id, _)| !row.replicas.contains(id));
-            let fits = free.filter(|(id, _)| self.racks_of(row, from, **id) >= racks);
-            let Some((least, to)) = fits.map(|(id, load)| (load.replicas, *id)).min() else { continue };
-            if most > least + 1 {
-                self.swap(at, from, to);
+        let mut again = true;
+        while again {
+            again = false;
+            for at in 0..self.rows.len() {
+                if let Some((from, to)) = self.better_place(at).filter(|_| self.may_change(at, limit)) {
+                    self.swap(at, from, to);
+                    again = true;
+                }
             }
         }
     }
 
+    /// Who gives up a partition's replica, and to whom, if that evens out.
+    fn better_place(&self, at: usize) -> Option<(BrokerId, BrokerId)> {
+        let row = &self.rows[at];
+        let held = row.replicas.iter().filter_map(|id| Some((self.active.get(id)?.replicas, *id)));
+        let (most, from) = held.max()?;
+        let racks = self.racks_of(row, from, from);
+        let free = self.active.iter().filter(|(id, _)| !row.replicas.contains(id));
+        let fits = free.filter(|(id, _)| self.racks_of(row, from, **id) >= racks);
+        let (least, to) = fits.map(|(id, load)| (load.replicas, *id)).min()?;
+        (most > least + 1).then_some((from, to))
+    }
+
     /// Puts another replica first where the preferred leader leads more than that one.
     fn even_out_leaders(&mut self, limit: usize) {
-        for at in 0..self.rows.len() {
-            let row = &self.rows[at];
-            if row.moving || (self.changed >= limit && row.before == row.replicas) {
-                continue;
-            }
-            let Some(first) = row.replicas.first().copied() else { continue };
-            let leads = |id: &BrokerId| self.active.get(id).map(|load| (load.leaders, *id));
-            let most = leads(&first).map_or(usize::MAX, |(leaders, _)| leaders);
-            let Some((least, to)) = row.replicas[1..].iter().filter_map(leads).min() else { continue };
-            if most <= least.saturating_add(1) {
-                continue;
-            }
-            let row = &mut self.rows[at];
-            self.changed += usize::from(row.before == row.replicas);
-            if let Some(nth) = row.replicas.iter().position(|id| *id == to) {
-                row.replicas.swap(0, nth);
-            }
-            for (id, more) in [(first, false), (to, true)] {
-                if let Some(load) = self.active.get_mut(&id) {
-                    load.leaders = if more { load.leaders + 1 } else { load.leaders - 1 };
+        let mut again = true;
+        while again {
+            again = false;
+            for at in 0..self.rows.len() {
+                if let Some((first, to)) = self.better_leader(at).filter(|_| self.may_change(at, limit)) {
+                    self.prefer(at, first, to);
+                    again = true;
                 }
             }
+        }
+    }
+
+    fn better_leader(&self, at: usize) -> Option<(BrokerId, BrokerId)> {
+        let (first, others) = self.rows[at].replicas.split_first()?;
+        let leads = |id: &BrokerId| self.active.get(id).map(|load| (load.leaders, *id));
+        let (least, to) = others.iter().filter_map(leads).min()?;
+        // One that is not active leads nothing, and should not be preferred.
+        let more = leads(first).is_none_or(|(most, _)| most > least + 1);
+        more.then_some((*first, to))
+    }
+
+    fn prefer(&mut self, at: usize, first: BrokerId, to: BrokerId) {
+        let row = &mut self.rows[at];
+        self.changed += usize::from(row.before == row.replicas);
+        if let Some(nth) = row.replicas.iter().position(|id| *id == to) {
+            row.replicas.swap(0, nth);
+        }
+        if let Some(load) = self.active.get_mut(&first) {
+            load.leaders -= 1;
+        }
+        if let Some(load) = self.active.get_mut(&to) {
+            load.leaders += 1;
         }
     }
 
@@ -186,5 +207,110 @@ impl Table {
                 may_resize: false,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::entry::Group;
+    use crate::record::kinds::{Broker, Partition, Record};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use uuid::Uuid;
+
+    /// Brokers 0 to n in these racks, and one topic whose partitions begin at these brokers.
+    fn cluster(racks: &[u8], replicas: usize, first: &[usize]) -> MetadataImage {
+        let mut image = MetadataImage::default();
+        let mut records = vec![Record::FeatureLevel { level: 2 }];
+        records.extend(racks.iter().zip(0..).map(|(rack, id)| {
+            Record::Broker(Broker { id: BrokerId(id), rack: Some(rack.to_string()), ..Broker::default() })
+        }));
+        let topic = TopicId(Uuid::from_u128(7));
+        records.push(Record::Topic { id: topic, name: "a".into() });
+        records.extend(first.iter().zip(0..).map(|(first, index)| {
+            let ids = (0..replicas).map(|nth| BrokerId(((first + nth) % racks.len()) as i32));
+            let replicas: std::sync::Arc<[BrokerId]> = ids.collect();
+            let row = Partition {
+                isr: replicas.clone(),
+                leader: Some(replicas[0]),
+                replicas,
+                ..Partition::default()
+            };
+            Record::Partition { topic, index, row }
+        }));
+        image.apply_group(&Group { preconditions: Vec::new(), records }).expect("a consistent cluster");
+        image
+    }
+
+    /// The replicas of every partition once the plan is carried out.
+    fn carried_out(image: &MetadataImage, plan: &Plan) -> Vec<Vec<BrokerId>> {
+        let planned: BTreeMap<_, _> = plan
+            .moves
+            .iter()
+            .map(|to| ((to.topic, to.index), to.replicas.clone().expect("no cancel")))
+            .collect();
+        let rows = image.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().zip(0..).map(move |(row, index)| ((topic.id, index), row))
+        });
+        rows.map(|(place, row)| planned.get(&place).cloned().unwrap_or_else(|| row.replicas.to_vec()))
+            .collect()
+    }
+
+    fn racks_of(racks: &[u8], row: &[BrokerId]) -> usize {
+        row.iter().map(|id| racks[id.0 as usize]).collect::<BTreeSet<_>>().len()
+    }
+
+    fn counts(n: usize, ids: impl Iterator<Item = BrokerId>) -> Vec<usize> {
+        let mut counts = vec![0; n];
+        ids.for_each(|id| counts[id.0 as usize] += 1);
+        counts
+    }
+
+    fn gap(counts: &[usize]) -> usize {
+        counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0)
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_keeps_what_is_there(
+            racks in prop::collection::vec(0_u8..3, 2..8),
+            replicas in 1_usize..4,
+            first in prop::collection::vec(0_usize..8, 1..40),
+        ) {
+            let replicas = replicas.min(racks.len());
+            let image = cluster(&racks, replicas, &first);
+            let (drained, even) = (drain(&image, BrokerId(0)), rebalance(&image, usize::MAX));
+            let before = carried_out(&image, &Plan::default());
+            for (plan, drains) in [(&drained, true), (&even, false)] {
+                for (row, was) in carried_out(&image, plan).iter().zip(&before) {
+                    prop_assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), replicas, "{:?}", row);
+                    // A drained rack may be the only one of its kind.
+                    prop_assert!(drains || racks_of(&racks, row) >= racks_of(&racks, was), "{:?} -> {:?}", was, row);
+                }
+            }
+            let left = carried_out(&image, &drained);
+            let held = left.iter().filter(|row| row.contains(&BrokerId(0))).count();
+            prop_assert_eq!(held, drained.stuck.len());
+            prop_assert!(held == 0 || replicas == racks.len(), "nowhere to go only where everybody has it");
+            let after = carried_out(&image, &even);
+            let load = |rows: &[Vec<BrokerId>]| gap(&counts(racks.len(), rows.iter().flatten().copied()));
+            prop_assert!(load(&after) <= load(&before), "{:?} -> {:?}", before, after);
+            prop_assert!(rebalance(&image, 1).moves.len() <= 1);
+        }
+
+        #[test]
+        fn brokers_of_one_rack_become_even(n in 2_usize..7, replicas in 1_usize..4, partitions in 1_usize..60) {
+            let replicas = replicas.min(n);
+            let image = cluster(&vec![0; n], replicas, &vec![0; partitions]);
+            let after = carried_out(&image, &rebalance(&image, usize::MAX));
+            let held = counts(n, after.iter().flatten().copied());
+            prop_assert!(gap(&held) <= 1, "replicas {:?}", held);
+            let led = counts(n, after.iter().map(|row| row[0]));
+            for row in &after {
+                let least = row.iter().map(|id| led[id.0 as usize]).min().unwrap_or(0);
+                prop_assert!(led[row[0].0 as usize] <= least + 1, "{:?} of leaders {:?}", row, led);
+            }
+        }
     }
 }
