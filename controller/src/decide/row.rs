@@ -115,6 +115,10 @@ impl<'a> Next<'a> {
             }
             self.isr = vec![chosen];
             self.elr.retain(|eligible| *eligible != chosen);
+            if self.is_complete(ground) {
+                // Alone it acks, and the others do not hold what it acks from now on.
+                self.elr.clear();
+            }
         }
         if self.isr.is_empty() && !ground.keeps_eligible() {
             // Level 1 has no ELR: the ISR keeps its last members while nobody leads.
@@ -158,13 +162,18 @@ impl<'a> Next<'a> {
 
     /// Who leaves an ISR below `min.insync.replicas` still holds everything acked: nothing is acked there.
     fn keep_eligible(&mut self, ground: &Ground<'_>) {
-        if !ground.keeps_eligible() || self.isr.len() >= ground.min_insync.min(self.replicas.len()) {
+        if !ground.keeps_eligible() || self.is_complete(ground) {
             self.elr.clear();
             return;
         }
         let held = |id: &BrokerId| self.elr.contains(id) || self.before.isr.contains(id);
         let eligible = |id: &BrokerId| !self.isr.contains(id) && self.distrusted != Some(*id);
         self.elr = self.replicas.iter().copied().filter(|id| held(id) && eligible(id)).collect();
+    }
+
+    /// What is written is acked: the ISR has the members it needs.
+    fn is_complete(&self, ground: &Ground<'_>) -> bool {
+        self.isr.len() >= ground.min_insync.min(self.replicas.len())
     }
 
     fn row(&self, leader: Option<BrokerId>, ground: &Ground<'_>) -> Partition {

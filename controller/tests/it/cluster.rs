@@ -449,3 +449,21 @@ async fn the_feature_level_is_what_everybody_can_run_at() {
     assert_eq!(update(1, false).await, Err(FeatureLevelError::Downgrade { current: 2, asked: 1 }));
     assert_eq!(update(3, true).await, Err(FeatureLevelError::Unknown { asked: 3, newest: 2 }));
 }
+
+/// Lowered while nobody led: the first that returns is enough by itself, and must not leave another one eligible.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_enough_alone_leaves_nobody_eligible() {
+    let cluster = Cluster::of(3).await;
+    let a = cluster.create("a", &[&[1, 2]]).await;
+    cluster.set(a, "min.insync.replicas", "2").await;
+    cluster.pass(1_500, &[1, 2]).await;
+    let row = cluster.row(a);
+    assert_eq!((row.leader, ids(&row.elr)), (None, vec![1, 2]));
+    cluster.set(a, "min.insync.replicas", "1").await;
+    cluster.beat(2).await;
+    let row = cluster.row(a);
+    assert_eq!((row.leader, ids(&row.isr), ids(&row.elr)), (Some(BrokerId(2)), vec![2], vec![]));
+    cluster.pass(1_500, &[1, 2]).await;
+    cluster.beat(1).await;
+    assert_eq!(cluster.row(a).leader, None, "2 acked alone, 1 does not hold it");
+}
