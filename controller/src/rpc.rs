@@ -203,10 +203,61 @@ fn record_of(bytes: &[u8]) -> Result<crate::record::kinds::Record, crate::record
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::codec::tests::samples;
+    use crate::id::PartitionEpoch;
+    use crate::record::codec::tests::{samples, samples_of_level_2};
     use crate::record::kinds::Record;
     use crate::serial;
+    use firnline_tiering::epoch::LeaderEpoch;
     use proptest::prelude::*;
+
+    fn of_the_cluster() -> Vec<Request> {
+        let (id, epoch) = (BrokerId(3), BrokerEpoch(7));
+        let topic = TopicId(uuid::Uuid::from_u128(7));
+        let change = IsrChange {
+            topic,
+            index: 2,
+            leader_epoch: LeaderEpoch(4),
+            partition_epoch: PartitionEpoch(9),
+            isr: vec![(id, epoch), (BrokerId(1), BrokerEpoch(-1))],
+        };
+        let cancel = Reassignment { topic, index: 2, replicas: None, may_resize: true };
+        let registration = BrokerRegistration {
+            id,
+            directories: vec![uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2)],
+            boot: Some(uuid::Uuid::from_u128(3)),
+            clean: true,
+            ..BrokerRegistration::default()
+        };
+        let beat = Heartbeat { id, epoch, image_offset: 5, wants_fence: true, wants_stop: false };
+        vec![
+            Request::Register(registration),
+            Request::Heartbeat(beat),
+            Request::AlterPartitions { from: id, epoch, changes: vec![change] },
+            Request::Elect(Election::Unclean, vec![(topic, 2)]),
+            Request::Reassign(vec![cancel]),
+            Request::UnregisterBroker(id),
+            Request::UpdateFeatureLevel { level: 2, validate_only: true },
+        ]
+    }
+
+    fn to_the_cluster() -> Vec<Answer> {
+        let row = samples_of_level_2().into_iter().find_map(|(_, record)| match record {
+            Record::Partition { row, .. } => Some(row),
+            _ => None,
+        });
+        let row = row.expect("a sample");
+        let (id, epoch) = (BrokerId(3), BrokerEpoch(7));
+        let refused = AlterPartitionError::IneligibleReplica { id, why: "is fenced".into() };
+        vec![
+            Answer::Heartbeat(Ok(HeartbeatAnswer { fenced: true, may_stop: false })),
+            Answer::Heartbeat(Err(HeartbeatError::StaleEpoch { id, found: epoch, current: BrokerEpoch(8) })),
+            Answer::AlterPartitions(vec![Ok(row), Err(refused), Err(Unavailable::Interrupted.into())]),
+            Answer::Elect(vec![Ok(()), Err(ElectError::NotNeeded)]),
+            Answer::Reassign(vec![Err(ReassignError::InvalidReplicationFactor { now: 2, asked: 1 })]),
+            Answer::UnregisterBroker(Err(UnregisterError::UnknownBroker(id))),
+            Answer::UpdateFeatureLevel(Err(FeatureLevelError::Downgrade { current: 2, asked: 1 })),
+        ]
+    }
 
     #[test]
     fn requests_and_answers_cross_the_wire() {
@@ -223,6 +274,8 @@ mod tests {
             Request::AllocateProducerIds,
         ];
         let mut answers = vec![Answer::AllocateProducerIds(Ok(5..9))];
+        requests.extend(of_the_cluster());
+        answers.extend(to_the_cluster());
         for (_, record) in samples() {
             match record {
                 Record::TierChanged { topic, index, change } => {

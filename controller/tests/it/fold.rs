@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firnline_controller::decide::brokers::{self, Heard, Heartbeat, HeartbeatAnswer};
+use firnline_controller::decide::brokers::{self, BrokerRegistration, Heard, Heartbeat, HeartbeatAnswer};
 use firnline_controller::decide::configs;
 use firnline_controller::decide::decision::{Decision, Draft};
+use firnline_controller::decide::features;
 use firnline_controller::decide::format::format;
 use firnline_controller::decide::partitions::{self, NewPartitions};
 use firnline_controller::decide::policy::Policy;
 use firnline_controller::decide::producer_ids;
 use firnline_controller::decide::tiers;
 use firnline_controller::decide::topics::{self, NewTopic};
-use firnline_controller::error::CreateTopicError;
+use firnline_controller::error::{CreateTopicError, RegisterError};
 use firnline_controller::id::{BrokerEpoch, BrokerId, TopicId};
 use firnline_controller::image::delta::Delta;
 use firnline_controller::image::metadata::MetadataImage;
@@ -350,4 +351,30 @@ fn the_epoch_of_a_broker_that_went_is_not_given_again() {
     }
     assert!(restored.brokers.next_epoch() > last, "{}", restored.brokers.next_epoch());
     assert_eq!(restored.brokers.next_epoch(), draft.image.brokers.next_epoch());
+}
+
+/// A broker that an older binary set up: it starts again, and raises the level when told to.
+#[test]
+fn a_log_of_level_1_goes_on_and_can_be_raised() {
+    let mut draft = Draft::default();
+    let records = vec![Record::FeatureLevel { level: 1 }, Record::Cluster { id: CLUSTER.to_owned() }];
+    draft.take(Decision::new(Vec::new(), records, ()));
+    let says_more = |incarnation| BrokerRegistration {
+        directories: vec![Uuid::from_u128(1)],
+        boot: Some(Uuid::from_u128(2)),
+        ..broker_of(1, incarnation)
+    };
+    let policy = Policy::default();
+    draft.take(brokers::register(&draft.image, &policy, &says_more(1), false).unwrap());
+    let id = TopicId(Uuid::from_u128(7));
+    draft.take(topics::create(&draft.image, &topic("a", 1), id, 0).unwrap());
+    draft.take(brokers::register(&draft.image, &policy, &says_more(2), false).unwrap());
+    let row = draft.image.topics.partition(id, 0).unwrap();
+    assert_eq!((row.leader, row.leader_epoch.0, row.is_plain()), (Some(BrokerId(1)), 1, true));
+    assert!(draft.image.brokers.get(BrokerId(1)).unwrap().is_plain());
+    let second = brokers::register(&draft.image, &policy, &broker_of(2, 1), false);
+    assert_eq!(second, Err(RegisterError::LevelTooLow { id: BrokerId(2), level: 1 }));
+    draft.take(features::update(&draft.image, 2).unwrap());
+    assert!(brokers::register(&draft.image, &policy, &broker_of(2, 1), false).is_ok());
+    assert_eq!(features::update(&draft.image, 2).unwrap().group, Group::default(), "nothing to do");
 }

@@ -1,7 +1,7 @@
 //! The controller from outside: through its handle, on a real disk and on one that loses power.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's panic is its report")]
 
-mod cluster;
+mod brokers;
 mod crash;
 mod disk;
 mod fold;
