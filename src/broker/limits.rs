@@ -1,6 +1,6 @@
 //! What the system allows this process, at start: descriptors, raised to the hard limit and divided.
-//! It refuses nothing: a broker with too few of them runs, and says so. Invariant: segment files take at most half, also
-//! when each is open a second time for reads past the page cache, so that clients, quorum and bucket always find some.
+//! It refuses nothing: a broker with too few of them runs, and says so. Invariant: segment files take at most half, so
+//! that clients, the quorum and the bucket always find some.
 
 use firnline_tiering::hot::file::Files;
 use firnline_tiering::hot::syscall::raise_open_files;
@@ -33,7 +33,7 @@ pub fn divide_descriptors(files: &dyn Files) {
 
 /// Open segment files under a limit.
 fn segments_of(limit: u64) -> usize {
-    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+    usize::try_from(limit / 2).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn segments_take_half_at_most() {
-        assert_eq!(segments_of(1024), 256);
+        assert_eq!(segments_of(1024), 512);
         assert_eq!(segments_of(1), 0);
     }
 }

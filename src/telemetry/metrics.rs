@@ -196,7 +196,7 @@ impl Seen {
                 .with(path("sendfile"), counters.fetch_sendfile_bytes.get())
                 .with(path("copy"), counters.fetch_copy_bytes.get())
                 .with(path("cold"), counters.fetch_cold_bytes.get()),
-            Family::gauge("firn_open_segment_files", "Open segment files, each of them once or twice")
+            Family::gauge("firn_open_segment_files", "Open segment files")
                 .of(counters.open_segment_files.get()),
             Family::counter("firn_cross_core_wakes", "Wakes from one serving core to another")
                 .of(self.shared.board.cross_core_wakes()),

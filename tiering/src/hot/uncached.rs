@@ -10,7 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// `RWF_DONTCACHE`, which rustix does not name yet.
 const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -23,12 +23,60 @@ enum Way {
     GiveBack,
 }
 
+/// Second descriptors kept open, of all files together: beyond them one is opened for each read.
+const KEPT_MAX: usize = 512;
+
+/// How many are.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// A second descriptor that counts.
+#[derive(Debug)]
+struct Kept(OwnedFd);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A second descriptor for one read.
+enum Door<'a> {
+    Kept(BorrowedFd<'a>),
+    Once(OwnedFd),
+}
+
+impl Door<'_> {
+    /// The one in `slot`, put there if it is new and there is room.
+    fn open<'a>(
+        slot: &'a OnceLock<Kept>,
+        open: impl FnOnce() -> Result<OwnedFd, Errno>,
+    ) -> Result<Door<'a>, Errno> {
+        if let Some(kept) = slot.get() {
+            return Ok(Door::Kept(kept.0.as_fd()));
+        }
+        let fd = open()?;
+        if KEPT.fetch_add(1, Ordering::Relaxed) >= KEPT_MAX {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+            return Ok(Door::Once(fd));
+        }
+        let kept = Kept(fd);
+        Ok(Door::Kept(slot.get_or_init(move || kept).0.as_fd()))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Door::Kept(fd) => *fd,
+            Door::Once(fd) => fd.as_fd(),
+        }
+    }
+}
+
 /// A file's second door, opened at the first such read.
 #[derive(Debug, Default)]
 pub struct Uncached {
     /// The file again: read-ahead is a property of the open file, and the first one keeps it.
-    again: OnceLock<Option<OwnedFd>>,
-    direct: OnceLock<Option<OwnedFd>>,
+    again: OnceLock<Kept>,
+    direct: OnceLock<Kept>,
     /// Nobody writes to the file.
     settled: AtomicBool,
     no_direct: AtomicBool,
@@ -76,19 +124,20 @@ impl Uncached {
     }
 
     fn without_cache(&self, file: BorrowedFd<'_>, at: u64, len: usize) -> Result<Bytes, Errno> {
-        let again = self.again.get_or_init(|| {
-            let again = open_again(file, OFlags::RDONLY).ok()?;
+        let again = Door::open(&self.again, || {
+            let again = open_again(file, OFlags::RDONLY)?;
             // Else the kernel fills the cache ahead of us, and those pages look as if somebody wanted them there.
-            fadvise(&again, 0, None, Advice::Random).ok()?;
-            Some(again)
+            fadvise(&again, 0, None, Advice::Random)?;
+            Ok(again)
         });
-        let fd = again.as_ref().map_or(file, AsFd::as_fd);
+        let fd = again.as_ref().map_or(file, Door::fd);
         fill(len, at, |buffer, at| preadv2(fd, &mut [IoSliceMut::new(buffer)], at, DONT_CACHE))
     }
 
     fn direct(&self, file: BorrowedFd<'_>, at: u64, len: usize) -> Result<Bytes, Errno> {
-        let direct = self.direct.get_or_init(|| open_again(file, OFlags::RDONLY | OFlags::DIRECT).ok());
-        let Some(fd) = direct else { return Err(Errno::INVAL) };
+        let direct = Door::open(&self.direct, || open_again(file, OFlags::RDONLY | OFlags::DIRECT));
+        let Ok(door) = direct else { return Err(Errno::INVAL) };
+        let fd = door.fd();
         let from = at / ALIGN as u64 * ALIGN as u64;
         let before = (at - from) as usize;
         let span = (before + len).next_multiple_of(ALIGN);
@@ -213,6 +262,19 @@ mod tests {
         assert_eq!(uncached.way(), Way::Direct);
         uncached.unsettle();
         assert_eq!(uncached.way(), Way::DontCache);
+    }
+
+    #[test]
+    fn beyond_the_descriptors_that_are_kept_each_read_opens_its_own() {
+        let (file, content) = cold_file();
+        KEPT.fetch_add(KEPT_MAX, Ordering::Relaxed);
+        for way in [Way::DontCache, Way::Direct] {
+            let uncached = by(way);
+            let read = uncached.read(file.as_fd(), 10, 20).unwrap();
+            assert!(read == content[10..30] && uncached.way() == way);
+            assert!(uncached.again.get().is_none() && uncached.direct.get().is_none());
+        }
+        KEPT.fetch_sub(KEPT_MAX, Ordering::Relaxed);
     }
 
     #[test]
