@@ -9,6 +9,7 @@ mod memory;
 mod producers;
 mod seal;
 mod text;
+mod transactions;
 
 /// One target.
 pub type Target = fn(&[u8]);
@@ -31,6 +32,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("scan", cold::scan),
     ("segment_recovery", log::segment_recovery),
     ("tier", cold::tier),
+    ("transaction_index", transactions::transaction_index),
 ];
 
 /// The target of this name.
