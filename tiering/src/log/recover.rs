@@ -35,9 +35,12 @@ impl Log {
         let loader = Loader::new(&open);
         let Loaded { segments, mut recovered, epochs, mut untold } = loader.load(&bases)?;
         let found = (!segments.is_empty()).then(|| Local::of(&open, segments, epochs)).transpose()?;
+        let mut names_changed = true;
         let local = match found {
             Some(local) if local.goes_on(&open) => local,
             stale => {
+                // It ends with a sync, and nothing below changes a name of an empty log.
+                names_changed = false;
                 recovered.restarted_at_remote_end =
                     open.committed_remote_end.is_some_and(|remote| remote.at > Offset::ZERO);
                 untold.clear();
@@ -70,7 +73,7 @@ impl Log {
             offline: OnceLock::new(),
             closed: AtomicBool::new(false),
             // Opening may have made, changed and removed names; the first flush or housekeeping makes that durable.
-            names_changed: AtomicBool::new(true),
+            names_changed: AtomicBool::new(names_changed),
             writer: Mutex::new(Writer { producers, snapshots: Vec::new() }),
             chores: Mutex::new(Chores {
                 trash: Vec::new(),
