@@ -10,6 +10,7 @@ pub mod coordinator;
 pub mod metadata;
 pub mod partition;
 pub mod purgatory;
+pub mod replication;
 pub mod server;
 pub mod telemetry;
 pub mod transport;

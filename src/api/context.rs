@@ -28,6 +28,7 @@ use crate::partition::directory::Directory;
 use crate::partition::hosted::HostedPartitions;
 use crate::partition::local_desk::LocalDesk;
 use crate::purgatory::delayed::{Purgatory, WakeBoard};
+use crate::replication::isr_news::IsrNews;
 use crate::wire::response::{EncodeError, Response};
 
 /// What every core shares. Built once by `broker/startup.rs`.
@@ -71,6 +72,10 @@ pub struct Shared {
     pub directories: Vec<Arc<Directory>>,
     /// Identities for idempotent producers.
     pub producer_ids: ProducerIds,
+    /// Tells the keeper of the ISRs which partition to look at.
+    pub isr: Arc<IsrNews>,
+    /// Clients that were told in the log that they are no followers.
+    pub followers_refused: SaidOnce,
     /// Clients that were told in the log that transactions are not built yet.
     pub transactions_refused: SaidOnce,
 }

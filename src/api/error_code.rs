@@ -172,6 +172,8 @@ pub enum ErrorCode {
     FetchSessionTopicId = 106,
     /// A broker that may not join an ISR.
     IneligibleReplica = 107,
+    /// The leader has it in the bucket only: a follower goes on where the bucket ends (KIP-405).
+    OffsetMovedToTieredStorage = 109,
     /// The listener is not of the kind asked for.
     MismatchedEndpointType = 114,
     /// No such kind of listener.

@@ -1,15 +1,16 @@
-//! Keeps the partitions of this broker in step with the metadata: opens, reconfigures, closes, deletes.
+//! Keeps the partitions of this broker in step with the metadata: opens, gives roles, reconfigures, closes, deletes.
 //! It decides nothing: the image says what there should be. Invariant: a partition is taken out of sight before its log
 //! is abandoned, and an image counts as assigned only when everything it says is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use firnline_controller::id::{BrokerId, TopicId};
 use firnline_controller::image::delta::Delta;
 use firnline_controller::image::metadata::MetadataImage;
 use firnline_controller::image::topics::Topic;
-use firnline_controller::record::kinds::Resource;
+use firnline_controller::record::kinds::{Partition, Resource};
 use firnline_tiering::cold::tier::TierRow;
 use firnline_tiering::log::directory::LogName;
 use firnline_tiering::log::open::RemoteEnd;
@@ -22,8 +23,11 @@ use crate::config::topic::{self, TopicConfig};
 use crate::metadata::view::MetadataView;
 use crate::partition::cold_desk::ColdAccess;
 use crate::partition::hosted::HostedPartitions;
+use crate::partition::isr::Roster;
 use crate::partition::replica::{PartitionHandle, PartitionId, Replica, ReplicaSettings, StartKeeper};
 use crate::purgatory::delayed::WakeBoard;
+use crate::replication::follow::Follow;
+use crate::replication::tier_start::{TierStartError, goes_on, start_at_tier};
 
 /// Keeps partitions in step with the metadata.
 pub struct Assignment {
@@ -33,6 +37,8 @@ pub struct Assignment {
     hosted: Arc<HostedPartitions>,
     board: Arc<WakeBoard>,
     cold: Option<Arc<ColdAccess>>,
+    fetchers: Arc<dyn Follow>,
+    lag_max: Duration,
     /// The image that was acted on last.
     acted: Arc<MetadataImage>,
     /// Partitions whose log could not be opened: tried again with every image and by housekeeping.
@@ -64,18 +70,32 @@ pub struct Parts {
     pub board: Arc<WakeBoard>,
     /// The lane to the bucket.
     pub cold: Option<Arc<ColdAccess>>,
+    /// Fetch for partitions that others lead.
+    pub fetchers: Arc<dyn Follow>,
+    /// `replica.lag.time.max.ms`.
+    pub lag_max: Duration,
 }
 
 impl Assignment {
     /// Nothing is assigned yet. The receiver tells which image was acted on last.
     pub fn new(parts: Parts) -> (Self, watch::Receiver<u64>) {
         let (assigned, reached) = watch::channel(0);
-        let Parts { node, settings, storage, hosted, board, cold } = parts;
-        let (acted, failed) = (Arc::default(), BTreeSet::new());
-        (
-            Self { node, settings, storage, hosted, board, cold, acted, failed, unopened: None, assigned },
-            reached,
-        )
+        let Parts { node, settings, storage, hosted, board, cold, fetchers, lag_max } = parts;
+        let new = Self {
+            node,
+            settings,
+            storage,
+            hosted,
+            board,
+            cold,
+            fetchers,
+            lag_max,
+            acted: Arc::default(),
+            failed: BTreeSet::new(),
+            unopened: None,
+            assigned,
+        };
+        (new, reached)
     }
 
     /// Deletes what a crash left of deleted topics. A log that the metadata never knew is left alone and named: the
@@ -131,7 +151,13 @@ impl Assignment {
         due.extend(
             delta.partitions.iter().map(|(topic, index)| PartitionId { topic: *topic, index: *index }),
         );
-        let news: Vec<PartitionId> = due.into_iter().filter(|id| self.is_new_here(&image, *id)).collect();
+        self.let_go(&image, &due);
+        let mut news = Vec::new();
+        for id in due {
+            if self.is_new_here(&image, id).await {
+                news.push(id);
+            }
+        }
         let opened = self.open(&image, news).await;
         // Once all are open: the first of these syncs then carries the others.
         for partition in &opened {
@@ -140,8 +166,11 @@ impl Assignment {
             }
         }
         if !opened.is_empty() {
-            self.hosted.change(opened, &[]);
+            self.hosted.change(opened.clone(), &[]);
         }
+        // Seen before they fetch: what a fetch moves is looked up by id.
+        opened.iter().for_each(|partition| self.fetchers.attend(partition));
+        self.distrust(&image, &delta.brokers);
         self.reconfigure(&image, &delta.configs);
         self.hand_rows(&image, &delta.tiers);
         self.tell_failed(&image);
@@ -158,18 +187,104 @@ impl Assignment {
     }
 
     /// Whether a partition has to be opened; one that is open is told what changed.
-    fn is_new_here(&self, image: &MetadataImage, id: PartitionId) -> bool {
-        let Some(row) = image.topics.get(id.topic).and_then(|topic| topic.partition(id.index)) else {
-            return false;
-        };
+    async fn is_new_here(&mut self, image: &MetadataImage, id: PartitionId) -> bool {
+        let Some(row) = image.topics.partition(id.topic, id.index) else { return false };
         if !row.replicas.contains(&self.node) {
             return false;
         }
-        if let Some(partition) = self.hosted.get(id) {
-            partition.set_leader_epoch(row.leader_epoch);
-            return false;
+        let Some(partition) = self.hosted.get(id) else { return true };
+        if let Err(error) = self.take_role(&partition, row, image.tier_row(id.topic, id.index)).await {
+            tracing::error!(log = %partition.log().id(), %error, "the partition cannot lead yet: tried again");
+            self.failed.insert(id);
         }
-        true
+        partition.tell_all(&self.board);
+        self.fetchers.attend(&partition);
+        false
+    }
+
+    /// Gives a partition the role its row says.
+    async fn take_role(
+        &self,
+        partition: &PartitionHandle,
+        row: &Partition,
+        tier: Option<Arc<TierRow>>,
+    ) -> Result<(), TierStartError> {
+        if row.leader != Some(self.node) {
+            partition.follow(row.leader, row.leader_epoch);
+            return Ok(());
+        }
+        if !partition.is_leader()
+            && let Some(tier) = tier.filter(|_| partition.log().config().remote_enabled)
+        {
+            // A leader serves nothing before its log goes on where the bucket ends (D4).
+            partition.follow(None, row.leader_epoch);
+            if !goes_on(partition, &tier) {
+                start_at_tier(partition, &tier, self.cold.as_deref()).await?;
+            }
+        }
+        let roster = Roster { replicas: row.replicas.clone(), isr: row.isr.clone(), epoch: row.epoch };
+        partition.lead(row.leader_epoch, roster);
+        Ok(())
+    }
+
+    /// Takes partitions away whose replicas moved to other brokers.
+    fn let_go(&mut self, image: &MetadataImage, changed: &BTreeSet<PartitionId>) {
+        let here = |id: &PartitionId| image.topics.partition(id.topic, id.index);
+        let gone: Vec<PartitionId> = changed
+            .iter()
+            .filter(|id| here(id).is_some_and(|row| !row.replicas.contains(&self.node)))
+            .filter(|id| self.hosted.get(**id).is_some())
+            .copied()
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for partition in self.hosted.change(Vec::new(), &gone) {
+            let id = partition.id();
+            self.close_for_good(&partition);
+            let name = LogName { name: partition.topic_name().to_string(), number: id.index };
+            match self.storage.delete_log(&name, id.topic) {
+                Ok(()) => {
+                    tracing::info!(topic = %name.name, partition = id.index, "the replica moved away")
+                }
+                Err(error) => {
+                    tracing::error!(topic = %name.name, partition = id.index, %error, "a log that moved away stays on disk");
+                }
+            }
+        }
+    }
+
+    fn close_for_good(&self, partition: &PartitionHandle) {
+        partition.resign();
+        self.fetchers.attend(partition);
+        partition.tell_all(&self.board);
+        // Nothing of it is worth an fsync: a crash from here on finds the row, or the tombstone.
+        partition.log().abandon();
+    }
+
+    /// Brokers that are fenced, stopping or in another life than they fetched in are not waited for any more.
+    fn distrust(&self, image: &MetadataImage, changed: &BTreeSet<BrokerId>) {
+        let lost: Vec<BrokerId> = changed
+            .iter()
+            .filter(|id| {
+                let broker = image.brokers.get(**id);
+                let before = self.acted.brokers.get(**id);
+                broker.is_none_or(|broker| {
+                    broker.fenced || broker.stopping || before.is_some_and(|it| it.epoch != broker.epoch)
+                })
+            })
+            .copied()
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        for partition in self.hosted.all().iter().filter(|it| it.is_leader() && !it.is_alone()) {
+            for id in &lost {
+                partition.distrust(*id);
+            }
+            // Also for DeleteRecords, which waits for live replicas only.
+            partition.tell_all(&self.board);
+        }
     }
 
     /// Opens partitions, many at a time; those that fail are noted and left out.
@@ -197,7 +312,7 @@ impl Assignment {
         let mut handles = Vec::with_capacity(news.len());
         for ((id, topic, terms, tier), opened) in news.into_iter().zip(self.storage.open_logs(wanted)) {
             let led = match opened {
-                Ok(opened) => self.lead(topic, id, terms, tier, opened).await,
+                Ok(opened) => self.begin(topic, id, terms, tier, opened).await,
                 Err(error) => Err(error),
             };
             match led {
@@ -211,7 +326,7 @@ impl Assignment {
         handles
     }
 
-    async fn lead(
+    async fn begin(
         &self,
         topic: &Topic,
         id: PartitionId,
@@ -219,9 +334,9 @@ impl Assignment {
         tier: Option<Arc<TierRow>>,
         opened: Opened,
     ) -> Result<PartitionHandle, StorageError> {
-        if let Some(row) = tier {
-            self.restore(&opened, &row).await?;
-            opened.log.set_tier(row);
+        if let Some(row) = &tier {
+            self.restore(&opened, row).await?;
+            opened.log.set_tier(row.clone());
         }
         if terms.durable {
             // What the last process left in the page cache becomes durable before it counts as committed.
@@ -229,20 +344,29 @@ impl Assignment {
             opened.log.flush().map_err(failed)?;
         }
         say_about(topic, id, &opened);
-        let row = topic.partition(id.index);
-        let replicas = row.map_or(1, |row| row.replicas.len());
-        Ok(Replica::lead(ReplicaSettings {
+        let partition = Replica::open(ReplicaSettings {
             id,
+            me: self.node,
             topic_name: topic.name.clone(),
             internal: topic::is_internal(&topic.name),
-            leader_epoch: row.map_or_else(Default::default, |row| row.leader_epoch),
-            min_insync: limited(terms.min_insync, replicas),
+            // What the bucket holds was committed.
+            high_watermark: opened.high_watermark.max(tier.as_ref().map_or(Offset(0), |row| row.end)),
+            lag_max: self.lag_max,
+            min_insync: terms.min_insync,
             log: opened.log,
             room: opened.room,
             dirty: opened.dirty,
             durable: terms.durable,
             keeper: Arc::downgrade(&self.storage) as Weak<dyn StartKeeper>,
-        }))
+        });
+        if let Some(row) = topic.partition(id.index) {
+            let failed = |error: TierStartError| StorageError::Failed {
+                log: partition.log().id().to_string(),
+                source: std::io::Error::other(error),
+            };
+            self.take_role(&partition, row, tier).await.map_err(failed)?;
+        }
+        Ok(partition)
     }
 
     /// A log that had to start empty at the bucket's end takes over epochs and producers from there.
@@ -291,10 +415,9 @@ impl Assignment {
             let Some(hosted) = self.hosted.topic_by_id(topic.id) else { continue };
             let config = self.config_of(image, topic);
             for partition in hosted.partitions() {
-                let replicas = topic.partition(partition.id().index).map_or(1, |row| row.replicas.len());
-                partition.set_min_insync(limited(config.min_insync_replicas, replicas));
+                partition.set_min_insync(config.min_insync_replicas);
                 partition.set_durable(config.durable);
-                self.board.announce(partition.wait_key(), partition.interest());
+                partition.tell_all(&self.board);
                 partition.log().set_config(config.log.clone());
                 self.hand_row(image, partition);
             }
@@ -324,10 +447,7 @@ impl Assignment {
         if let Some(hosted) = self.hosted.topic_by_id(topic) {
             let ids: Vec<PartitionId> = hosted.partitions().map(|partition| partition.id()).collect();
             for partition in self.hosted.change(Vec::new(), &ids) {
-                partition.resign();
-                self.board.announce(partition.wait_key(), partition.interest());
-                // Nothing of it is worth an fsync: a crash from here on finds the tombstone.
-                partition.log().abandon();
+                self.close_for_good(&partition);
             }
         }
         let Some(before) = self.acted.topics.get(topic) else { return };
@@ -350,9 +470,4 @@ fn say_about(topic: &Topic, id: PartitionId, opened: &Opened) {
 }
 
 /// Pause before a log that could not be opened is tried again.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// `min.insync.replicas` never asks for more replicas than there are.
-fn limited(min_insync: i32, replicas: usize) -> i32 {
-    min_insync.min(i32::try_from(replicas).unwrap_or(i32::MAX))
-}
+const RETRY: Duration = Duration::from_secs(30);

@@ -72,6 +72,8 @@ pub struct Runtimes {
     pub peers: Handle,
     /// Housekeeping and assignment: may wait for local disks.
     pub chores: Handle,
+    /// Followers' fetches: nothing here waits for a disk of housekeeping. The quorum's own where there are no other nodes.
+    pub replication: Handle,
     /// Everything that waits for the bucket, and blocking reads of local files.
     pub cold: Handle,
     /// Whether blocking work goes to threads of `cold` or runs inline.
@@ -89,8 +91,9 @@ impl Runtimes {
     pub fn start(single_threaded: bool, peers: bool) -> io::Result<Self> {
         if single_threaded {
             let here = Handle::current();
-            let (quorum, peers, chores, cold) = (here.clone(), here.clone(), here.clone(), here);
-            return Ok(Self { own: Vec::new(), quorum, peers, chores, cold, single_threaded });
+            let (quorum, peers, replication) = (here.clone(), here.clone(), here.clone());
+            let (chores, cold) = (here.clone(), here);
+            return Ok(Self { own: Vec::new(), quorum, peers, chores, replication, cold, single_threaded });
         }
         let build = |name: &str, workers: usize| {
             Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build()
@@ -101,14 +104,15 @@ impl Runtimes {
             build("firn-cold", COLD_WORKERS)?,
         ];
         let [quorum, chores, cold] = [0, 1, 2].map(|place: usize| own[place].handle().clone());
-        let peers = match peers {
+        let (peers, replication) = match peers {
             true => {
                 own.push(build("firn-pulse", 1)?);
-                own[3].handle().clone()
+                own.push(build("firn-replica", 1)?);
+                (own[3].handle().clone(), own[4].handle().clone())
             }
-            false => quorum.clone(),
+            false => (quorum.clone(), quorum.clone()),
         };
-        Ok(Self { own, quorum, peers, chores, cold, single_threaded })
+        Ok(Self { own, quorum, peers, chores, replication, cold, single_threaded })
     }
 
     /// Runs `work` on a runtime and waits for it; a panic there comes out here as an error.

@@ -15,6 +15,7 @@ use crate::broker::doors::Runtimes;
 use crate::broker::life::Joined;
 use crate::broker::storage::{Storage, StorageError};
 use crate::broker::tiers::Tiers;
+use crate::replication::fetchers::Fetchers;
 use crate::server::cores::Cores;
 
 /// How long connections may take to finish what they began.
@@ -30,6 +31,7 @@ pub(super) struct Running {
     pub(super) accepting: Vec<JoinHandle<()>>,
     pub(super) chores: Vec<JoinHandle<()>>,
     pub(super) following: Vec<JoinHandle<()>>,
+    pub(super) fetchers: Arc<Fetchers>,
     pub(super) joined: Joined,
     pub(super) lost: watch::Receiver<Option<String>>,
 }
@@ -110,6 +112,7 @@ impl Drop for Broker {
         if let Some(running) = self.running.take() {
             running.stop.cancel();
             running.joined.end();
+            running.fetchers.stop();
             let tasks = running.following.iter().chain(&running.chores).chain(&running.accepting);
             tasks.for_each(JoinHandle::abort);
         }
@@ -145,6 +148,7 @@ impl Running {
                 tracing::warn!("housekeeping was still busy and is left behind");
             }
         }
+        self.fetchers.stop();
         let hosted = self.shared.hosted.all();
         let (storage, epoch) = (self.storage.clone(), self.joined.epoch());
         let closed = if cleanly { storage.close(&hosted, epoch) } else { Ok(()) };

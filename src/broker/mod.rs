@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod policy;
 mod reach;
+mod replicating;
 mod sockets;
 pub mod start_error;
 pub mod startup;

@@ -27,6 +27,7 @@ use crate::broker::housekeeping;
 use crate::broker::lifecycle::{Broker, Running};
 use crate::broker::limits;
 use crate::broker::policy::policy;
+use crate::broker::replicating::{Reach, fetchers, start_keeper};
 use crate::broker::sockets::{Bound, bind_all};
 use crate::broker::start_error::StartError;
 use crate::broker::storage::{QUORUM_LOG, Storage, cluster_of};
@@ -38,6 +39,7 @@ use crate::metadata::producer_ids::ProducerIds;
 use crate::partition::cold_lane::ColdLane;
 use crate::partition::hosted::HostedPartitions;
 use crate::purgatory::delayed::WakeBoard;
+use crate::replication::fetchers::Fetchers;
 use crate::server::cores::{CoreError, CoreSetup, Cores};
 use crate::server::listener::{Doorman, accept};
 
@@ -74,9 +76,11 @@ async fn assemble(
     look_at_bucket(tiers.as_ref().filter(|_| doors.bucket.is_none()), runtimes);
     let board = WakeBoard::new(letter_boxes(&config, &doors));
     let hosted: Arc<HostedPartitions> = Arc::default();
-    let parts = assigned_parts(&config, &storage, &hosted, &board, tiers.as_deref());
-    let (mut assignment, assigned) = Assignment::new(parts);
     let lane = lane_on(&runtimes.cold, config.network.cold_memory_bytes, runtimes);
+    let reach = Reach { controller: &controller, board: &board, lane: &lane, tiers: tiers.as_deref() };
+    let fetchers = fetchers(&config, &cluster_id, &doors, runtimes, &reach);
+    let parts = assigned_parts(&config, &storage, &hosted, &fetchers, &reach);
+    let (mut assignment, assigned) = Assignment::new(parts);
     let groups = GroupCoordinator::new(group_parts(&config, &doors, &hosted, &board, &lane));
     let shared = Arc::new(Shared {
         groups,
@@ -90,6 +94,8 @@ async fn assemble(
         tiers: commit,
         directories: storage.seen(),
         producer_ids: ProducerIds::default(),
+        isr: Arc::default(),
+        followers_refused: SaidOnce::default(),
         transactions_refused: SaidOnce::default(),
         config,
         cluster_id,
@@ -120,7 +126,8 @@ async fn assemble(
     chores.extend(start_cleaner(&shared, &storage, &stop, runtimes));
     let mut following = start_following(&shared, assignment, runtimes);
     following.extend(rounds);
-    Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, joined, lost })
+    following.push(start_keeper(&shared, runtimes));
+    Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, fetchers, joined, lost })
 }
 
 fn refuse_others(config: &BrokerConfig) -> Result<(), StartError> {
@@ -137,16 +144,18 @@ fn assigned_parts(
     config: &BrokerConfig,
     storage: &Arc<Storage>,
     hosted: &Arc<HostedPartitions>,
-    board: &Arc<WakeBoard>,
-    tiers: Option<&Tiers>,
+    fetchers: &Arc<Fetchers>,
+    reach: &Reach<'_>,
 ) -> Parts {
     Parts {
         node: BrokerId(config.node_id),
         settings: config.settings.clone(),
         storage: storage.clone(),
         hosted: hosted.clone(),
-        board: board.clone(),
-        cold: tiers.map(|tiers| tiers.access.clone()),
+        board: reach.board.clone(),
+        cold: reach.tiers.map(|tiers| tiers.access.clone()),
+        fetchers: fetchers.clone(),
+        lag_max: Duration::from_millis(config.cluster.lag_ms_max),
     }
 }
 

@@ -104,6 +104,8 @@ pub struct LogDir {
     recovery_points: Mutex<Offsets>,
     /// As kept on disk; what is kept never falls. Held while the file is written.
     log_starts: Mutex<Offsets>,
+    /// As `replication-offset-checkpoint` said at the start.
+    high_watermarks: Offsets,
     /// As `cleaner-offset-checkpoint` says.
     clean_points: Mutex<Offsets>,
     logs: Mutex<BTreeMap<LogName, PartitionId>>,
@@ -116,6 +118,7 @@ impl LogDir {
             clean: directory.was_clean(),
             recovery_points: Mutex::new(directory.load(CheckpointKind::RecoveryPoint)?),
             log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
+            high_watermarks: directory.load(CheckpointKind::HighWatermark)?,
             clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
             found: directory.logs()?.into_iter().collect(),
             room: Arc::default(),
@@ -164,11 +167,24 @@ impl LogDir {
         Ok(())
     }
 
-    /// Saves where everything below is fsynced.
-    fn save_recovery_points(&self, points: Offsets) -> Result<(), StorageError> {
+    /// Saves where everything below is fsynced. Asked under the lock: a log that is cut meanwhile lowers its own later.
+    fn save_recovery_points(&self, points: impl FnOnce() -> Offsets) -> Result<(), StorageError> {
         let mut saved = self.recovery_points.lock();
+        let points = points();
         self.judged(self.directory.save(CheckpointKind::RecoveryPoint, &points))?;
         *saved = points;
+        Ok(())
+    }
+
+    /// Lets the recovery point kept for a log that was cut fall to its end.
+    fn lower_recovery_point(&self, name: &LogName, end: Offset) -> Result<(), StorageError> {
+        let mut saved = self.recovery_points.lock();
+        if saved.get(name).is_some_and(|point| *point > end) {
+            let mut next = saved.clone();
+            next.insert(name.clone(), end);
+            self.judged(self.directory.save(CheckpointKind::RecoveryPoint, &next))?;
+            *saved = next;
+        }
         Ok(())
     }
 
@@ -236,6 +252,8 @@ pub struct Opened {
     pub dirty: Arc<DirtyList>,
     /// What opening had to do.
     pub recovered: Recovered,
+    /// The high watermark as last written down; 0 for a log that was just made.
+    pub high_watermark: Offset,
 }
 
 /// The cluster these directories belong to: what they say, or a new id where the broker may format them.
@@ -414,7 +432,9 @@ impl Storage {
         if let Some(point) = dir.clean_points.lock().get(name).filter(|_| there.is_some()) {
             log.set_clean_point(*point);
         }
-        Ok(Opened { log, room: dir.room.clone(), dirty: dir.dirty.clone(), recovered })
+        let known_high = known(&dir.high_watermarks);
+        let high_watermark = if there.is_some() { known_high } else { Offset(0) };
+        Ok(Opened { log, room: dir.room.clone(), dirty: dir.dirty.clone(), recovered, high_watermark })
     }
 
     /// Finds the log's directory; a new one goes to the working directory with the fewest. The log counts as lying
@@ -488,7 +508,7 @@ impl Storage {
                 held.map(|(name, partition)| (name.clone(), offset(partition))).collect()
             };
             let directory = &dir.directory;
-            dir.save_recovery_points(all(|partition| partition.log().recovery_point()))?;
+            dir.save_recovery_points(|| all(|partition| partition.log().recovery_point()))?;
             dir.forget_gone()?;
             dir.keep_starts(&all(|partition| partition.offsets().log_start))?;
             let marks = all(|partition| partition.high_watermark());
@@ -558,6 +578,14 @@ impl StartKeeper for Storage {
     fn keep(&self, topic: &str, index: i32, start: Offset) -> io::Result<()> {
         let name = LogName { name: topic.to_owned(), number: index };
         self.keep_starts(&Offsets::from([(name, start)])).map_err(io::Error::other)
+    }
+
+    fn lower_recovery_point(&self, topic: &str, index: i32, end: Offset) -> io::Result<()> {
+        let name = LogName { name: topic.to_owned(), number: index };
+        for dir in self.working().filter(|dir| dir.logs.lock().contains_key(&name)) {
+            dir.lower_recovery_point(&name, end).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 }
 

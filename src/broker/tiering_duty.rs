@@ -1,4 +1,5 @@
-//! The duties of tiered logs led here: offload, retention over both tiers, and purging what deleted topics left.
+//! The duties of tiered logs: offload and retention over both tiers for those led here, local files of those that follow,
+//! and purging what deleted topics left.
 //! What each of them does is tiering's; here is when. Invariant: one task per log at a time, a bounded number in all,
 //! and a log whose bucket fails waits longer each time, while the others go on.
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use firnline_controller::id::TopicId;
 use firnline_tiering::cold::store::backoff;
-use firnline_tiering::gc::{purge_log, retain};
+use firnline_tiering::gc::{follow_row, purge_log, retain};
 use firnline_tiering::offload::context::{Led, OffloadError, Tier};
 use firnline_tiering::offload::settle::settle_all;
 use firnline_tiering::offload::task::offload_once;
@@ -75,8 +76,7 @@ impl TieringDuty {
         let now = Instant::now();
         let led = self.shared.hosted.all();
         self.line.clear();
-        let tiered =
-            led.iter().filter(|partition| partition.is_leader() && partition.log().config().remote_enabled);
+        let tiered = led.iter().filter(|partition| partition.log().config().remote_enabled);
         let mut seen = BTreeSet::new();
         for partition in tiered {
             let id = partition.id();
@@ -85,7 +85,7 @@ impl TieringDuty {
             let schedule = *self.schedules.entry(id).or_insert(fresh);
             let due = schedule.due <= now;
             let waits = self.busy.contains(&id) || schedule.not_before > now;
-            if !waits && (due || has_news(partition)) {
+            if !waits && (due || (partition.is_leader() && has_news(partition))) {
                 self.line.push_back((partition.clone(), due));
             }
         }
@@ -97,7 +97,7 @@ impl TieringDuty {
     fn start(&mut self) {
         while self.running.len() < self.tiers.remote.uploads_max.max(1) {
             let Some((partition, due)) = self.line.pop_front() else { return };
-            if partition.is_leader() && self.busy.insert(partition.id()) {
+            if self.busy.insert(partition.id()) {
                 self.running.spawn(tend(partition, self.tiers.clone(), self.shared.clone(), due));
             }
         }
@@ -165,6 +165,10 @@ async fn tend_log(
     retention: bool,
 ) -> Result<(), OffloadError> {
     let log = partition.log();
+    if partition.is_following() {
+        follow_row(log, partition.high_watermark(), &tiers.tier)?;
+        return Ok(());
+    }
     let led = Led { leader_epoch: partition.leader_epoch(), labels: labels(partition, shared) };
     let tier = &*tiers.tier;
     while partition.is_leader() {

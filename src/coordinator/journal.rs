@@ -79,7 +79,7 @@ impl Journal for PartitionJournal {
             all_replicas: true,
         };
         let appended = self.partition.append(batch, &how).map_err(|refused| refusal(&refused))?;
-        self.board.announce(self.partition.wait_key(), self.partition.interest());
+        self.partition.tell_all(&self.board);
         Ok(appended.appended.last_offset.next())
     }
 

@@ -1,12 +1,14 @@
 //! Appending as leader: what has to hold before a batch reaches the log, and what it moves afterwards.
 //! It is not validation of the batch itself (the log does that) and wakes nobody (the caller announces the append).
-//! Invariant: an append is answered to a client once it is below the high watermark: at once with the only replica here,
-//! after the next round of fsyncs where `firn.durability=disk`.
+//! Invariant: an append is answered to a client that asked for all replicas once it is below the high watermark: at once
+//! with the only replica here, after the next round of fsyncs where `firn.durability=disk`, after the followers' fetches
+//! where there are any.
 
 use firnline_tiering::log::append::{AppendAs, AppendError, Appended, Origin};
 use firnline_tiering::offsets::Offset;
 
 use crate::partition::replica::Replica;
+use crate::partition::role::Reign;
 
 /// Who appends, and what was promised to him.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,8 @@ pub struct LeaderAppended {
     pub appended: Appended,
     /// The log's start at that time.
     pub log_start: Offset,
+    /// The reign it was appended in: once that is over, the high watermark says nothing about it.
+    pub reign: Reign,
 }
 
 /// Why a batch did not reach the log.
@@ -58,6 +62,7 @@ pub enum ProduceRefused {
 impl Replica {
     /// Appends one batch in place: base offset and leader epoch are written into `batch`. Never parks.
     pub fn append(&self, batch: &mut [u8], how: &LeaderAppend) -> Result<LeaderAppended, ProduceRefused> {
+        let reign = self.reign();
         if !self.is_leader() {
             return Err(ProduceRefused::NotLeader);
         }
@@ -81,6 +86,6 @@ impl Replica {
         let appended = self.log().append(batch, &append)?;
         self.room().take(bytes);
         self.appended();
-        Ok(LeaderAppended { appended, log_start: self.offsets().log_start })
+        Ok(LeaderAppended { appended, log_start: self.offsets().log_start, reign })
     }
 }

@@ -54,7 +54,7 @@ impl LocalDesk {
     pub fn ask(&self, partition: &PartitionHandle, asked: &Asked) -> Option<Outcome> {
         let Some(threads) = self.lane.threads() else { return Some(look_up(partition, asked)) };
         self.answers.collect();
-        let question = (partition.wait_key(), asked.from, asked.isolation);
+        let question = question(partition, asked.from, asked.isolation);
         match self.answers.ask(&question) {
             Some(None) => None,
             // Other partitions took the room meanwhile; it is this one's turn in the next fetch.
@@ -88,7 +88,8 @@ impl LocalDesk {
                 Read::Cold | Read::Empty => None,
             });
             arrive(outcome);
-            board.announce(question.0, partition.interest());
+            let (key, interest) = partition.waiters(asked.isolation);
+            board.announce(key, interest);
             // While the reader takes this, its next places are looked up: then it does not have to ask here.
             if let Some(slice) = more {
                 let ahead = lane.run(move || {
@@ -103,8 +104,12 @@ impl LocalDesk {
 
     /// The answer to this question went out: it is not needed again.
     pub fn served(&self, partition: &PartitionHandle, from: Offset, isolation: Isolation) {
-        self.answers.forget(&(partition.wait_key(), from, isolation));
+        self.answers.forget(&question(partition, from, isolation));
     }
+}
+
+fn question(partition: &PartitionHandle, from: Offset, isolation: Isolation) -> Question {
+    (partition.wait_key(), from, isolation)
 }
 
 fn look_up(partition: &PartitionHandle, asked: &Asked) -> Outcome {

@@ -2,11 +2,14 @@
 //! It reads no bytes: it answers where they lie. A slice stays valid after retention, because it holds the file.
 //! Invariant: nothing at or above the bound of the reader's isolation is ever answered (I6, I10).
 
+use std::sync::Arc;
+
 use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::log::read::{Read, ReadError};
 use firnline_tiering::offsets::Offset;
 
 use crate::partition::replica::{EpochRefused, Replica};
+use crate::purgatory::delayed::{Interest, WaitKey};
 
 /// What a reader may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +18,8 @@ pub enum Isolation {
     Uncommitted,
     /// Only what lies below the last stable offset.
     Committed,
+    /// Everything in the log: a follower's fetch, which the leader alone answers.
+    Follower,
 }
 
 /// One reader's question.
@@ -28,6 +33,8 @@ pub struct ReadAsk {
     pub min_one: bool,
     /// What the reader may see.
     pub isolation: Isolation,
+    /// A consumer that may read here although another broker leads (KIP-392).
+    pub from_follower: bool,
     /// The reader's idea of the leader epoch, -1 for none.
     pub claimed_epoch: i32,
     /// The epoch of the last record the reader has, -1 for none: a log that disagrees diverged (KIP-595).
@@ -94,12 +101,21 @@ impl Replica {
         match isolation {
             Isolation::Uncommitted => self.high_watermark(),
             Isolation::Committed => self.last_stable(),
+            Isolation::Follower => self.offsets().end,
+        }
+    }
+
+    /// Where a reader of this isolation waits.
+    pub fn waiters(&self, isolation: Isolation) -> (WaitKey, &Arc<Interest>) {
+        match isolation {
+            Isolation::Follower => (self.tail_key(), self.tail_interest()),
+            Isolation::Uncommitted | Isolation::Committed => (self.wait_key(), self.interest()),
         }
     }
 
     /// Finds what `ask` wants. Takes no lock that an append holds, and waits for no disk.
     pub fn read(&self, ask: &ReadAsk) -> Result<Found, ReadRefused> {
-        if !self.is_leader() {
+        if !self.is_leader() && !(ask.from_follower && self.is_following()) {
             return Err(ReadRefused::NotLeader);
         }
         self.check_epoch(ask.claimed_epoch)?;

@@ -1,20 +1,24 @@
 //! One partition's replica on this broker: its log, its role, its leader epoch and its high watermark.
 //! It is not the log (that keeps bytes and offsets) and does not decide who leads (the controller does).
-//! Invariant: log start <= high watermark <= log end, and the high watermark never falls while this broker leads.
+//! What changes its role, and what replicas tell each other, is in `term.rs`. Invariant: log start <= high watermark <=
+//! log end, and the high watermark never falls while this broker leads.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use firnline_controller::id::TopicId;
+use firnline_controller::id::{BrokerId, TopicId};
 use firnline_tiering::epoch::LeaderEpoch;
 use firnline_tiering::log::truncate::CutError;
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::{LogOffsets, Offset};
+use parking_lot::Mutex;
 
 use crate::partition::dirty::DirtyList;
+use crate::partition::role::Role;
 use crate::partition::traffic::Traffic;
-use crate::purgatory::delayed::{Interest, WaitKey};
+use crate::purgatory::delayed::{Interest, WaitKey, WakeBoard};
 
 /// A partition by topic id, which a recreated topic never shares with its namesake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,15 +36,19 @@ pub type PartitionHandle = Arc<Replica>;
 pub struct ReplicaSettings {
     /// Which partition this is.
     pub id: PartitionId,
+    /// This broker.
+    pub me: BrokerId,
     /// The topic's name, for clients and log lines.
     pub topic_name: Arc<str>,
     /// The open log.
     pub log: Arc<Log>,
     /// Written by coordinators only: clients are refused.
     pub internal: bool,
-    /// The epoch in which this broker leads.
-    pub leader_epoch: LeaderEpoch,
-    /// Replicas that must be in sync before acks=all is accepted, already limited to the replica count.
+    /// The high watermark as of the last checkpoint; the log's end bounds it.
+    pub high_watermark: Offset,
+    /// A follower behind for this long leaves the ISR (`replica.lag.time.max.ms`).
+    pub lag_max: Duration,
+    /// Replicas that must be in sync before acks=all is accepted (`min.insync.replicas`).
     pub min_insync: i32,
     /// Whether its log directory has room left for produced data.
     pub room: Arc<Room>,
@@ -56,6 +64,10 @@ pub struct ReplicaSettings {
 pub trait StartKeeper: Send + Sync {
     /// Keeps the log start of partition `index` of the topic with this name. Waits for the disk.
     fn keep(&self, topic: &str, index: i32, start: Offset) -> io::Result<()>;
+
+    /// The log was cut at `end`: what is written above it from now on may be torn by a crash, so that the recovery
+    /// point kept for it falls to `end` before the next append. Waits for the disk.
+    fn lower_recovery_point(&self, topic: &str, index: i32, end: Offset) -> io::Result<()>;
 }
 
 /// Room for produced data in a log directory. Below the reserve it takes none: what is left belongs to the quorum log,
@@ -96,22 +108,37 @@ impl Room {
 /// A partition this broker holds.
 pub struct Replica {
     id: PartitionId,
+    pub(super) me: BrokerId,
     topic_name: Arc<str>,
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     internal: bool,
     room: Arc<Room>,
     /// Weak: the directories are let go with the broker, whoever still holds a partition then.
-    keeper: Weak<dyn StartKeeper>,
+    pub(super) keeper: Weak<dyn StartKeeper>,
     durable: AtomicBool,
     dirty: Arc<DirtyList>,
     /// Noted since the last round took notes.
     is_dirty: AtomicBool,
     interest: Arc<Interest>,
-    leading: AtomicBool,
-    leader_epoch: AtomicI32,
+    tail_interest: Arc<Interest>,
+    pub(super) lag_max: Duration,
+    /// Held while the role changes, and while a follower writes: what was fetched in an old role is never appended in a
+    /// new one. Taken before `role`; never on a serving core.
+    pub(super) gate: Mutex<()>,
+    /// Held for a few comparisons only.
+    pub(super) role: Mutex<Role>,
+    pub(super) leading: AtomicBool,
+    /// Leads, and nobody else holds the partition.
+    pub(super) alone: AtomicBool,
+    /// Counts how often this broker began to lead.
+    pub(super) reign: AtomicU32,
+    pub(super) leader_epoch: AtomicI32,
+    /// As configured; no partition asks for more than it has.
     min_insync: AtomicI32,
-    in_sync: AtomicI32,
-    high_watermark: AtomicI64,
+    /// How many there are.
+    pub(super) replicas: AtomicI32,
+    pub(super) in_sync: AtomicI32,
+    pub(super) high_watermark: AtomicI64,
     traffic: Traffic,
 }
 
@@ -137,14 +164,13 @@ pub enum EpochRefused {
 }
 
 impl Replica {
-    /// A replica that leads. With one replica everything in the log is committed, so the high watermark starts at
-    /// the log's end; with `durable` at the end of what is fsynced, so flush the log first.
-    pub fn lead(settings: ReplicaSettings) -> PartitionHandle {
-        settings.log.begin_epoch(settings.leader_epoch);
-        let end = settings.log.offsets().end;
-        let end = if settings.durable { end.min(settings.log.recovery_point()) } else { end };
+    /// A replica that follows nobody yet: `lead` and `follow` give it its role.
+    pub fn open(settings: ReplicaSettings) -> PartitionHandle {
+        let offsets = settings.log.offsets();
+        let committed = settings.high_watermark.max(offsets.log_start).min(offsets.end);
         Arc::new(Self {
             id: settings.id,
+            me: settings.me,
             topic_name: settings.topic_name,
             log: settings.log,
             internal: settings.internal,
@@ -154,11 +180,18 @@ impl Replica {
             dirty: settings.dirty,
             is_dirty: AtomicBool::new(false),
             interest: Arc::default(),
-            leading: AtomicBool::new(true),
-            leader_epoch: AtomicI32::new(settings.leader_epoch.0),
+            tail_interest: Arc::default(),
+            lag_max: settings.lag_max,
+            gate: Mutex::default(),
+            role: Mutex::default(),
+            leading: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
+            reign: AtomicU32::new(0),
+            leader_epoch: AtomicI32::new(-1),
             min_insync: AtomicI32::new(settings.min_insync),
-            in_sync: AtomicI32::new(1),
-            high_watermark: AtomicI64::new(end.0),
+            replicas: AtomicI32::new(1),
+            in_sync: AtomicI32::new(0),
+            high_watermark: AtomicI64::new(committed.0),
             traffic: Traffic::default(),
         })
     }
@@ -183,12 +216,12 @@ impl Replica {
         self.internal
     }
 
-    /// False once the partition was taken away or deleted; what comes after is answered "not leader".
+    /// False while another broker leads, and once the partition was taken away or deleted: "not leader".
     pub fn is_leader(&self) -> bool {
         self.leading.load(Ordering::Acquire)
     }
 
-    /// The epoch in which this broker leads.
+    /// The epoch of its leader, here or elsewhere; -1 before its first role.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
     }
@@ -211,7 +244,22 @@ impl Replica {
 
     /// What a request that waits for this partition registers with.
     pub fn wait_key(&self) -> WaitKey {
-        WaitKey { topic: self.id.topic.0.as_u128(), partition: self.id.index }
+        WaitKey { topic: self.id.topic.0.as_u128(), partition: self.id.index, tail: false }
+    }
+
+    /// What a follower's fetch registers with: it waits for what is appended, committed or not.
+    pub fn tail_key(&self) -> WaitKey {
+        WaitKey { tail: true, ..self.wait_key() }
+    }
+
+    /// Which cores have followers that wait for this partition.
+    pub fn tail_interest(&self) -> &Arc<Interest> {
+        &self.tail_interest
+    }
+
+    /// Tells everybody who waits for it, from a thread that is no serving core.
+    pub fn tell_all(&self, board: &WakeBoard) {
+        board.announce_all([(self.wait_key(), &*self.interest), (self.tail_key(), &*self.tail_interest)]);
     }
 
     /// What went through it.
@@ -236,13 +284,6 @@ impl Replica {
         }
     }
 
-    /// A new epoch in which this broker leads. Epochs of one topic id never go back (I13).
-    pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
-        let before = self.leader_epoch.swap(epoch.0, Ordering::AcqRel);
-        assert!(before <= epoch.0, "{}: leader epoch {before} -> {}", self.log.id(), epoch.0);
-        self.log.begin_epoch(epoch);
-    }
-
     /// Moves the log start up to `to`, at most the high watermark: kept durably first, then seen. The quorum keeps that
     /// of a tiered log. Waits for the disk.
     pub fn raise_log_start(&self, to: Offset) -> Result<(), CutError> {
@@ -262,14 +303,12 @@ impl Replica {
         self.log.advance_log_start(to)
     }
 
-    /// A changed `min.insync.replicas`, already limited to the replica count.
+    /// A changed `min.insync.replicas`. What fewer replicas hold may be committed now; the caller tells who waits.
     pub fn set_min_insync(&self, replicas: i32) {
         self.min_insync.store(replicas, Ordering::Release);
-    }
-
-    /// This broker leads no more; whoever waits has to be told by the caller.
-    pub fn resign(&self) {
-        self.leading.store(false, Ordering::Release);
+        if self.is_leader() {
+            self.commit_own();
+        }
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -278,16 +317,51 @@ impl Replica {
 
     /// Replicas in sync, and how many acks=all requires.
     pub fn in_sync(&self) -> (i32, i32) {
-        (self.in_sync.load(Ordering::Acquire), self.min_insync.load(Ordering::Acquire))
+        let required = self.min_insync.load(Ordering::Acquire).min(self.replicas.load(Ordering::Acquire));
+        (self.in_sync.load(Ordering::Acquire), required)
+    }
+
+    /// How many replicas acks=all requires.
+    pub(super) fn required(&self) -> usize {
+        usize::try_from(self.in_sync().1).unwrap_or(0)
+    }
+
+    /// `firn.durability=disk`: only fsynced records count.
+    pub fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Everything below counts as held by this broker: the log's end, or what of it is fsynced.
+    pub(super) fn own_end(&self) -> Offset {
+        let end = self.log.offsets().end;
+        if self.is_durable() { end.min(self.log.recovery_point()) } else { end }
     }
 
     /// What an append moves: the high watermark, or with `durable` a note for the next round.
     pub(super) fn appended(&self) {
-        if self.durable.load(Ordering::Acquire) {
+        if self.is_durable() {
             self.note_dirty();
         } else {
-            self.commit_to_end();
+            self.commit_own();
         }
+    }
+
+    /// What this broker has more than before may be committed now.
+    fn commit_own(&self) {
+        if self.alone.load(Ordering::Acquire) {
+            self.raise_high_watermark(self.own_end());
+        } else {
+            self.commit_with_others();
+        }
+    }
+
+    /// Moves the high watermark forward; appends of several cores may come in any order (I6). True when it moved.
+    pub(super) fn raise_high_watermark(&self, to: Offset) -> bool {
+        let moved = self.high_watermark.fetch_max(to.0, Ordering::AcqRel) < to.0;
+        if moved {
+            self.log.note_replicated(to);
+        }
+        moved
     }
 
     /// A changed `firn.durability`. What is in the log is committed at once when fsync is no longer asked for; the
@@ -295,7 +369,7 @@ impl Replica {
     pub fn set_durable(&self, durable: bool) {
         self.durable.store(durable, Ordering::Release);
         if !durable {
-            self.commit_to_end();
+            self.commit_own();
         }
     }
 
@@ -311,16 +385,9 @@ impl Replica {
     pub fn make_durable(&self) -> io::Result<()> {
         // Falls first: an append that finds it fallen notes again, one that found it raised is seen by the flush.
         self.is_dirty.swap(false, Ordering::AcqRel);
-        let end = self.log.flush()?;
-        self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
+        self.log.flush()?;
+        self.commit_own();
         Ok(())
-    }
-
-    /// Moves the high watermark forward to the log's end; appends of several cores may come in any order (I6).
-    fn commit_to_end(&self) {
-        let end = self.log.offsets().end;
-        self.high_watermark.fetch_max(end.0, Ordering::AcqRel);
-        self.log.note_replicated(end);
     }
 }
 

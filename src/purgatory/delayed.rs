@@ -25,6 +25,8 @@ pub struct WaitKey {
     pub topic: u128,
     /// The partition's index.
     pub partition: i32,
+    /// News of what is appended, not only of what is committed.
+    pub tail: bool,
 }
 
 /// Which cores hold a waiter for one partition: bit `core % 64`. It lives in the partition, so that an append that
@@ -365,8 +367,8 @@ mod tests {
     use super::*;
     use tokio::task::LocalSet;
 
-    const KEY: WaitKey = WaitKey { topic: 7, partition: 0 };
-    const OTHER: WaitKey = WaitKey { topic: 7, partition: 1 };
+    const KEY: WaitKey = WaitKey { topic: 7, partition: 0, tail: false };
+    const OTHER: WaitKey = WaitKey { topic: 7, partition: 1, tail: false };
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(5)

@@ -7,6 +7,8 @@ pub mod cursor;
 pub mod error;
 pub mod fetch;
 pub mod fetch_answer;
+pub mod fetch_ask;
+pub mod fetch_reply;
 pub mod guard;
 pub mod header;
 pub mod message;

@@ -36,6 +36,7 @@ mod log_files;
 mod offload;
 mod produce;
 mod recovery;
+mod replication;
 mod retention;
 mod said;
 mod startup;

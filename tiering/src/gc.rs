@@ -68,6 +68,20 @@ pub async fn retain(log: &Log, led: &Led, bound: Offset, tier: &Tier) -> Result<
     Ok(done)
 }
 
+/// What a follower does by the row that its leader commits: it moves the log start and lets local files go, and touches
+/// no object and no row. `bound` is the high watermark.
+pub fn follow_row(log: &Log, bound: Offset, tier: &Tier) -> Result<Retained, OffloadError> {
+    let Some(row) = log.tier() else { return Ok(Retained::default()) };
+    let mut done = Retained::default();
+    let to = row.log_start.min(bound);
+    if to > log.offsets().log_start {
+        log.advance_log_start(to)?;
+        done.log_start = Some(to);
+    }
+    done.released_below = release(log, &row, bound, tier)?;
+    Ok(done)
+}
+
 async fn expired(
     log: &Log,
     row: &TierRow,

@@ -13,7 +13,8 @@ use firnline_tiering::offsets::Offset;
 use tokio::time::Instant;
 
 use crate::api::context::{Answer, Context};
-use crate::api::data::fetch_session::{Opened, SessionRefused, Wanted};
+use crate::api::data::fetch_replica::{Fetcher, Reader, preferred};
+use crate::api::data::fetch_session::{Opened, Wanted};
 use crate::api::data::leader_hint::endpoints;
 use crate::api::error_code::ErrorCode;
 use crate::metadata::view::Leader;
@@ -37,12 +38,19 @@ const BY_ID_FROM: i16 = 13;
 /// Handles one Fetch request.
 pub fn handle(ctx: &Context, header: &Header, view: FetchView) -> Answer {
     let by_id = header.version >= BY_ID_FROM;
+    let reader = match Reader::of(ctx, header, &view) {
+        Ok(reader) => reader,
+        Err(code) => return refuse(header, code),
+    };
     let opened = match ctx.shared.sessions.open(&view, by_id) {
         Ok(opened) => opened,
-        Err(refused) => return refuse(header, refused),
+        Err(refused) => return refuse(header, ErrorCode::from(&refused)),
     };
-    let fetching = Fetching::new(ctx.clone(), header.clone(), &view, opened);
-    let pass = fetching.look();
+    let fetching = Fetching::new(ctx.clone(), header.clone(), &view, opened, reader);
+    let mut pass = fetching.look();
+    if let Reader::Follower(follower) = &fetching.reader {
+        fetching.note(follower, &mut pass);
+    }
     if fetching.is_enough(&pass) {
         return fetching.answer(pass);
     }
@@ -50,8 +58,8 @@ pub fn handle(ctx: &Context, header: &Header, view: FetchView) -> Answer {
     Answer::Later(Box::pin(fetching.wait(deadline)))
 }
 
-fn refuse(header: &Header, refused: SessionRefused) -> Answer {
-    let answer = FetchAnswer { error: ErrorCode::from(&refused).code(), ..FetchAnswer::default() };
+fn refuse(header: &Header, code: ErrorCode) -> Answer {
+    let answer = FetchAnswer { error: code.code(), ..FetchAnswer::default() };
     encode(header, answer).into()
 }
 
@@ -62,6 +70,7 @@ struct Fetching {
     opened: Opened,
     /// One per wanted partition: the partition, or why it cannot be asked.
     targets: Vec<Result<PartitionHandle, Fetched>>,
+    reader: Reader,
     isolation: Isolation,
     max_bytes: u64,
     min_bytes: u64,
@@ -86,13 +95,18 @@ struct Pass {
 }
 
 impl Fetching {
-    fn new(ctx: Context, header: Header, view: &FetchView, opened: Opened) -> Self {
+    fn new(ctx: Context, header: Header, view: &FetchView, opened: Opened, reader: Reader) -> Self {
         let targets = opened.wanted.iter().map(|wanted| resolve(&ctx, wanted)).collect();
         let limit = ctx.shared.config.network.fetch_bytes_max as u64;
         let max_wait = Duration::from_millis(u64::try_from(view.max_wait_ms).unwrap_or(0));
         Self {
             targets,
-            isolation: if view.read_committed { Isolation::Committed } else { Isolation::Uncommitted },
+            isolation: match reader {
+                Reader::Follower(_) => Isolation::Follower,
+                Reader::Consumer { .. } if view.read_committed => Isolation::Committed,
+                Reader::Consumer { .. } => Isolation::Uncommitted,
+            },
+            reader,
             max_bytes: u64::try_from(view.max_bytes).unwrap_or(0).min(limit),
             min_bytes: u64::try_from(view.min_bytes).unwrap_or(0),
             deadline: Instant::now() + max_wait,
@@ -146,6 +160,10 @@ impl Fetching {
     }
 
     fn look_at(&self, partition: &PartitionHandle, ask: &FetchPartition, pass: &mut Pass) -> Fetched {
+        if let Some(id) = preferred(&self.ctx, &self.reader, partition, ask.fetch_offset) {
+            pass.urgent = true;
+            return Fetched { preferred_read_replica: id.0, ..self.marked(partition) };
+        }
         let left = self.max_bytes.saturating_sub(pass.bytes);
         let ask = ReadAsk {
             from: Offset(ask.fetch_offset),
@@ -153,6 +171,7 @@ impl Fetching {
             // Only the first partition with data may exceed the limits, with one batch.
             min_one: pass.bytes == 0,
             isolation: self.isolation,
+            from_follower: matches!(self.reader, Reader::Consumer { anywhere: true, .. }),
             claimed_epoch: ask.current_leader_epoch,
             last_fetched_epoch: ask.last_fetched_epoch,
         };
@@ -219,8 +238,32 @@ impl Fetching {
                 }
                 fetched.records.push(Piece::File { file, at, len, steady });
             }
+            // A follower goes on where the bucket ends: it is not a reader of it (KIP-405).
+            Read::Cold if self.isolation == Isolation::Follower => {
+                fetched.error = ErrorCode::OffsetMovedToTieredStorage.code();
+            }
             Read::Cold => self.take_cold(partition, ask, fetched, pass),
         }
+    }
+
+    /// Notes where a follower is, for every partition that it asks for rightly, and tells it what that committed.
+    fn note(&self, follower: &Fetcher, pass: &mut Pass) {
+        for ((wanted, target), fetched) in self.opened.wanted.iter().zip(&self.targets).zip(&mut pass.fetched)
+        {
+            let Ok(partition) = target else { continue };
+            if fetched.error != 0 || fetched.diverging.is_some() {
+                continue;
+            }
+            if follower.note(&self.ctx, partition, &wanted.ask) {
+                fetched.high_watermark = partition.high_watermark().0;
+            } else {
+                // Its leader here has not heard of it yet.
+                let failed = Fetched::empty(wanted.ask.index, ErrorCode::UnknownLeaderEpoch.code());
+                *fetched = failed;
+                pass.urgent = true;
+            }
+        }
+        self.ctx.core.purgatory.end_turn();
     }
 
     /// Where the answer lies is on disk only: somebody else looks, and wakes us.
@@ -282,7 +325,7 @@ impl Fetching {
     /// Waits for news of any partition, or for `deadline`.
     async fn wait(self, deadline: Instant) -> Answer {
         let watched = self.targets.iter().flatten();
-        let keys = watched.map(|partition| (partition.wait_key(), partition.interest()));
+        let keys = watched.map(|partition| partition.waiters(self.isolation));
         let mut wait = self.ctx.core.purgatory.watch(keys, deadline);
         loop {
             // First a look: something may have come between the last one and the registration.

@@ -125,6 +125,9 @@ impl Asking {
         };
         match supported {
             false => Ok(failed(asked, ErrorCode::UnsupportedVersion)),
+            true if asked.timestamp == LATEST && !knows_the_end(&partition) => {
+                Ok(failed(asked, self.not_yet()))
+            }
             true if searches(asked.timestamp) => Err(partition),
             true => Ok(self.found(asked, self.end(&partition, asked.timestamp))),
         }
@@ -137,6 +140,11 @@ impl Asking {
             .with_timestamp(at.timestamp_ms);
         // The field exists since version 4.
         if self.header.version >= 4 { answer.with_leader_epoch(at.leader_epoch) } else { answer }
+    }
+
+    /// The code for an end that is not known yet (KIP-207).
+    fn not_yet(&self) -> ErrorCode {
+        if self.header.version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable }
     }
 
     fn end(&self, partition: &PartitionHandle, which: i64) -> At {
@@ -161,10 +169,17 @@ impl Asking {
             timestamp => times.first_since(timestamp, lane, cold).await,
         };
         match outcome {
+            Ok(at) if at == At::NOWHERE && !knows_the_end(partition) => failed(asked, self.not_yet()),
             Ok(at) => self.found(asked, at),
             Err(error) => failed(asked, ErrorCode::from(&error)),
         }
     }
+}
+
+/// False while a new leader's high watermark is behind where its term began: readers may have seen more under the last
+/// leader, and an end never goes backwards for them (I6).
+fn knows_the_end(partition: &PartitionHandle) -> bool {
+    partition.is_alone() || partition.epoch_start().is_none_or(|start| start <= partition.high_watermark())
 }
 
 /// Longest search without a bucket.

@@ -3,6 +3,7 @@
 
 pub mod delete_records;
 pub mod fetch;
+mod fetch_replica;
 pub mod fetch_session;
 pub mod init_producer_id;
 pub mod leader_epoch;

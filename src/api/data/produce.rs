@@ -17,6 +17,7 @@ use crate::api::error_code::ErrorCode;
 use crate::partition::hosted::HostedTopic;
 use crate::partition::leader::{LeaderAppend, LeaderAppended, ProduceRefused};
 use crate::partition::replica::PartitionHandle;
+use crate::partition::role::Reign;
 use crate::purgatory::delayed::Woken;
 use crate::wire::header::Header;
 use crate::wire::produce::{ProduceOutline, ProduceView};
@@ -53,12 +54,15 @@ struct Producing {
     awaited: Vec<Awaited>,
 }
 
-/// A slot that waits for its partition's high watermark.
+/// A slot that waits for its partition's high watermark, or with acks=1 for this broker's fsync.
 struct Awaited {
     slot: usize,
     partition: PartitionHandle,
     /// The offset after its last record.
     next: Offset,
+    /// It was appended in this reign: the high watermark of another says nothing about it.
+    reign: Reign,
+    all_replicas: bool,
 }
 
 impl Producing {
@@ -110,12 +114,18 @@ impl Producing {
         let bytes = records.len() as u64;
         match partition.append(records, &self.how) {
             Ok(done) => {
-                let next = done.appended.last_offset.next();
-                if partition.high_watermark() >= next {
+                let (next, reign) = (done.appended.last_offset.next(), done.reign);
+                let committed = partition.high_watermark() >= next && partition.reigns(reign);
+                if committed {
                     ctx.core.purgatory.announce(partition.wait_key(), partition.interest());
-                } else if self.view.acks() != 0 {
+                }
+                if !partition.is_alone() {
+                    ctx.core.purgatory.announce(partition.tail_key(), partition.tail_interest());
+                }
+                let all_replicas = self.how.all_replicas;
+                if !committed && (all_replicas || (self.view.acks() != 0 && partition.is_durable())) {
                     let (slot, partition) = (self.done.len(), partition.clone());
-                    self.awaited.push(Awaited { slot, partition, next });
+                    self.awaited.push(Awaited { slot, partition, next, reign, all_replicas });
                 }
                 ctx.shared.counters.produce_bytes.add(bytes);
                 ctx.shared.counters.produce_batches.add(1);
@@ -222,14 +232,27 @@ impl Finished {
 impl Awaited {
     /// Committed, lost for this client, or `None`: neither yet.
     fn verdict(&self) -> Option<Result<(), (ErrorCode, String)>> {
-        if self.partition.high_watermark() >= self.next {
+        // The offset first: it may be of another reign only if this one is over.
+        let reached = match self.all_replicas {
+            true => self.partition.high_watermark(),
+            false => self.partition.log().recovery_point(),
+        };
+        let reigns = self.partition.reigns(self.reign);
+        if reached >= self.next && reigns {
             return Some(Ok(()));
         }
         if let Some(what) = self.partition.log().offline() {
             return Some(Err((ErrorCode::KafkaStorage, what.to_string())));
         }
-        let lost = || (ErrorCode::NotLeaderOrFollower, "this broker does not lead the partition".to_owned());
-        (!self.partition.is_leader()).then(|| Err(lost()))
+        if !reigns {
+            let why = "this broker does not lead the partition any more".to_owned();
+            return Some(Err((ErrorCode::NotLeaderOrFollower, why)));
+        }
+        let (in_sync, required) = self.partition.in_sync();
+        (self.all_replicas && in_sync < required).then(|| {
+            let why = format!("appended, but only {in_sync} of {required} replicas are in sync now");
+            Err((ErrorCode::NotEnoughReplicasAfterAppend, why))
+        })
     }
 }
 

@@ -72,6 +72,7 @@ const FLOORS: &[Floor] = &[
             "purgatory",
             "metadata",
             "partition",
+            "replication",
             "coordinator",
             "api",
             "server",
@@ -109,6 +110,7 @@ const DOORS: &[Door] = &[
 const STRANGERS: &[(&str, &str)] = &[
     ("src/partition/", "wire"),
     ("src/partition/", "api"),
+    ("src/replication/", "api"),
     ("src/purgatory/", "wire"),
     ("src/purgatory/", "partition"),
     ("src/wire/", "partition"),

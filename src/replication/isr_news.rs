@@ -1,0 +1,53 @@
+//! Which partitions led here may want another ISR: noted on serving cores, taken by the keeper of the ISRs.
+//! It decides nothing. Invariant: each partition is noted at most once until it is taken.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::partition::replica::PartitionId;
+
+/// Notes of one broker; at most one per partition.
+#[derive(Debug, Default)]
+pub struct IsrNews {
+    noted: Mutex<BTreeSet<PartitionId>>,
+    some: Notify,
+}
+
+impl IsrNews {
+    /// Asks the keeper to look at a partition. Costs a wake only when it sleeps.
+    pub fn look_at(&self, id: PartitionId) {
+        if self.noted.lock().insert(id) {
+            self.some.notify_one();
+        }
+    }
+
+    /// Takes what was noted; waits until there is something.
+    pub async fn take(&self) -> BTreeSet<PartitionId> {
+        loop {
+            let noted = std::mem::take(&mut *self.noted.lock());
+            if !noted.is_empty() {
+                return noted;
+            }
+            self.some.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firnline_controller::id::TopicId;
+
+    #[tokio::test]
+    async fn a_partition_is_taken_once_however_often_it_was_noted() {
+        let news = IsrNews::default();
+        let id = |index| PartitionId { topic: TopicId::ZERO, index };
+        [3, 1, 3].into_iter().for_each(|index| news.look_at(id(index)));
+        assert_eq!(news.take().await, BTreeSet::from([id(1), id(3)]));
+        assert!(futures::poll!(std::pin::pin!(news.take())).is_pending());
+        news.look_at(id(2));
+        assert_eq!(news.take().await, BTreeSet::from([id(2)]));
+    }
+}
