@@ -454,3 +454,29 @@ pub enum TierRefused {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
+
+/// Why the quorum's voters did not change (KIP-853's AddRaftVoter and RemoveRaftVoter).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum VoterError {
+    /// No member runs in this node with this metadata directory.
+    #[error("node {0} is no member of the quorum, or not with this directory id")]
+    Unknown(BrokerId),
+    /// It votes already.
+    #[error("node {0} is a voter already")]
+    AlreadyVotes(BrokerId),
+    /// It misses entries; one that cannot vote for them yet would make the quorum weaker.
+    #[error("node {0} has not caught up with the leader")]
+    NotCaughtUp(BrokerId),
+    /// It does not vote.
+    #[error("node {0} is no voter, or not with this directory id")]
+    NoVoter(BrokerId),
+    /// Without it nobody would vote.
+    #[error("node {0} is the last voter")]
+    LastVoter(BrokerId),
+    /// One change at a time.
+    #[error("another change of the quorum's members is under way")]
+    InProgress,
+    /// The quorum.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}

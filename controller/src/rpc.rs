@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use firnline_tiering::cold::tier::{TierChange, TierRow};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::decide::brokers::{BrokerRegistration, Heartbeat, HeartbeatAnswer};
 use crate::decide::elect::Election;
@@ -18,9 +19,10 @@ use crate::decide::topics::{CreatedTopic, NewTopic};
 use crate::error::{
     AllocateError, AlterConfigsError, AlterPartitionError, CreatePartitionsError, CreateTopicError,
     DeleteTopicError, ElectError, FeatureLevelError, FinishPurgeError, HeartbeatError, ReassignError,
-    RegisterError, TierRefused, Unavailable, UnregisterError,
+    RegisterError, TierRefused, Unavailable, UnregisterError, VoterError,
 };
 use crate::id::{BrokerEpoch, BrokerId, TopicId};
+use crate::quorum::status::QuorumStatus;
 use crate::record::kinds::{Partition, Resource};
 
 /// What the leader of the quorum decides.
@@ -78,6 +80,12 @@ pub enum Request {
         /// Only say what would happen.
         validate_only: bool,
     },
+    /// A learner shall vote: its node, and its metadata directory's id (nil: whichever).
+    AddVoter(BrokerId, #[serde(with = "crate::serial::uuid")] Uuid),
+    /// A voter shall be a learner.
+    RemoveVoter(BrokerId, #[serde(with = "crate::serial::uuid")] Uuid),
+    /// The quorum as its leader sees it.
+    DescribeQuorum,
 }
 
 /// What the leader answers, arm by arm.
@@ -98,6 +106,9 @@ pub enum Answer {
     Reassign(Vec<Result<(), ReassignError>>),
     UnregisterBroker(Result<(), UnregisterError>),
     UpdateFeatureLevel(Result<(), FeatureLevelError>),
+    AddVoter(Result<(), VoterError>),
+    RemoveVoter(Result<(), VoterError>),
+    DescribeQuorum(QuorumStatus),
 }
 
 /// A request under way.

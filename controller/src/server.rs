@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::decide::decision::{Decision, Draft};
+use crate::decide::format::format;
 use crate::decide::partitions::{self, NewPartitions};
 use crate::decide::policy::Policy;
 use crate::decide::topics::{self, NewTopic};
@@ -23,6 +24,7 @@ use crate::id::TopicId;
 use crate::image::current::Current;
 use crate::image::fold::{NoOp, Outcome};
 use crate::liveness::Watch;
+use crate::quorum::leadership::Session;
 use crate::quorum::node::Node;
 use crate::record::entry::Entry;
 use crate::rpc::{Answer, Answered, Asked, Reply, Request, SentRow, TierStep};
@@ -58,6 +60,13 @@ pub(crate) struct Decided {
     answer: Box<dyn FnOnce(Vec<Outcome>) -> Answer + Send>,
 }
 
+impl Decided {
+    /// What is not decided here.
+    fn known(answer: Answer) -> Decided {
+        Decided { groups: 0, answer: Box::new(|_| answer) }
+    }
+}
+
 /// An entry under way and who waits for it.
 struct Round {
     waiting: Vec<Waiting>,
@@ -71,36 +80,39 @@ pub(crate) struct Server {
     pub(crate) node: Node,
     pub(crate) current: Arc<Current>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    cluster_id: String,
     pub(crate) draft: Draft,
     /// What is decided beside the image.
     pub(crate) policy: Policy,
     /// Who is heard, and when what happens by itself is due.
     pub(crate) watch: Watch,
-    proposed: VecDeque<Entry>,
+    /// Entries under way, each with the number of its session.
+    proposed: VecDeque<(u64, Entry)>,
     /// Counts how often what was proposed had to be given up.
     speculation: u64,
-    pub(crate) term: Option<u64>,
+    pub(crate) session: Option<Session>,
 }
 
 impl Server {
-    /// Decides for the member `node`, which leads.
+    /// Decides for the member `node` whenever it leads.
     pub(crate) fn new(
         node: Node,
         current: Arc<Current>,
+        cluster_id: String,
         commands: mpsc::Receiver<Command>,
         policy: Policy,
     ) -> Server {
-        let term = node.leads_in();
         let mut server = Server {
             watch: Watch::new(&policy),
             policy,
             node,
             current,
             commands,
+            cluster_id,
             draft: Draft::default(),
             proposed: VecDeque::new(),
             speculation: 0,
-            term,
+            session: None,
         };
         server.rebase();
         server.watch.begin(&server.draft.image, Instant::now());
@@ -110,22 +122,30 @@ impl Server {
     /// Runs until told to shut down, or until no handle is left.
     pub(crate) async fn run(mut self) {
         let mut rounds: FuturesOrdered<BoxFuture<'static, Round>> = FuturesOrdered::new();
-        let mut told = None;
+        let (mut told, mut leadership) = (None, self.node.leadership());
+        leadership.mark_changed();
         loop {
             let room = told.is_none() && rounds.len() < ROUNDS_IN_FLIGHT;
             // Biased: the simulation wants the same order every time, and old rounds make room for new ones.
             tokio::select! {
                 biased;
                 Some(round) = rounds.next(), if !rounds.is_empty() => self.settle(round).await,
+                Ok(()) = leadership.changed(), if room => {
+                    self.follow_session();
+                    if self.must_format() {
+                        let round = self.begin_round(None, &mut told).await;
+                        rounds.push_back(round);
+                    }
+                }
                 command = self.commands.recv(), if room => match command {
                     None => break,
                     Some(command) => {
-                        let round = self.begin_round(command, &mut told).await;
+                        let round = self.begin_round(Some(command), &mut told).await;
                         rounds.push_back(round);
                     }
                 },
                 () = self.watch.due(), if room => {
-                    self.follow_term();
+                    self.follow_session();
                     self.decide_what_is_due();
                     if !self.draft.groups.is_empty() {
                         let round = self.propose(Vec::new()).await;
@@ -142,15 +162,25 @@ impl Server {
         }
     }
 
+    /// A log without its first records gets them before anything else.
+    fn must_format(&self) -> bool {
+        self.session.is_some() && self.draft.image.feature_level == 0
+    }
+
     /// Decides `first` and what waits behind it, and proposes one entry for all of them.
     async fn begin_round(
         &mut self,
-        first: Command,
+        first: Option<Command>,
         told: &mut Option<oneshot::Sender<()>>,
     ) -> BoxFuture<'static, Round> {
-        self.follow_term();
+        self.follow_session();
         let mut waiting = Vec::new();
-        self.take(first, &mut waiting, told);
+        if self.must_format() {
+            waiting.extend(self.format());
+        }
+        if let Some(first) = first {
+            self.take(first, &mut waiting, told);
+        }
         while self.draft.groups.iter().map(|group| group.records.len()).sum::<usize>() < RECORDS_PER_ENTRY
             && waiting.len() < QUEUE
             && told.is_none()
@@ -167,13 +197,14 @@ impl Server {
     /// Proposes what was decided in one entry.
     async fn propose(&mut self, waiting: Vec<Waiting>) -> BoxFuture<'static, Round> {
         let entry = Entry { groups: std::mem::take(&mut self.draft.groups).into() };
-        self.proposed.push_back(entry.clone());
+        let number = self.session.map_or(0, |session| session.number);
+        self.proposed.push_back((number, entry.clone()));
         let speculation = self.speculation;
-        if entry.groups.is_empty() {
+        let Some(session) = self.session.filter(|_| !entry.groups.is_empty()) else {
             // Nothing to write, but the answers may rest on what is under way: they wait their turn.
             return Box::pin(async move { Round { waiting, speculation, fate: Ok(Vec::new()) } });
-        }
-        match self.node.propose(entry).await {
+        };
+        match self.node.propose(entry, session).await {
             Ok(proposal) => {
                 Box::pin(async move { Round { waiting, speculation, fate: proposal.outcome().await } })
             }
@@ -185,6 +216,10 @@ impl Server {
 
     fn take(&mut self, command: Command, waiting: &mut Vec<Waiting>, told: &mut Option<oneshot::Sender<()>>) {
         match command {
+            // Whoever asked may have stopped waiting.
+            Command::Decide(_, reply) if self.session.is_none() => {
+                _ = reply.send(Err(self.node.unavailable()))
+            }
             Command::Decide(asked, reply) => {
                 let Decided { groups, answer } = self.decide(asked);
                 waiting.push(Waiting { groups, reply, answer });
@@ -199,6 +234,7 @@ impl Server {
     /// Answers a round and looks at what is committed now.
     async fn settle(&mut self, round: Round) {
         self.proposed.pop_front();
+        self.follow_session();
         let given_up = round.speculation != self.speculation;
         if round.fate.is_err() {
             self.speculation += 1;
@@ -218,11 +254,11 @@ impl Server {
         self.node.snapshot_if_due().await;
     }
 
-    /// A new term may have brought entries of another leader: what this one proposed before counts no more.
-    fn follow_term(&mut self) {
-        let term = self.node.leads_in();
-        if term != self.term {
-            self.term = term;
+    /// What was proposed in an earlier session counts no more: its fate is not this one's to know.
+    fn follow_session(&mut self) {
+        let session = self.node.session();
+        if session != self.session {
+            self.session = session;
             self.speculation += 1;
             self.rebase();
             self.watch.begin(&self.draft.image, Instant::now());
@@ -233,11 +269,22 @@ impl Server {
     /// so that both share their structure in memory.
     fn rebase(&mut self) {
         let mut image = (*self.current.load()).clone();
-        for group in self.proposed.iter().flat_map(|entry| entry.groups.iter()) {
+        let number = self.session.map_or(0, |session| session.number);
+        let underway = self.proposed.iter().filter(|(session, _)| *session == number);
+        for group in underway.flat_map(|(_, entry)| entry.groups.iter()) {
             // What does not apply any more will be a no-op when it is committed, too.
             _ = image.apply_group(group);
         }
         self.draft = Draft { image, groups: Vec::new() };
+    }
+
+    /// Decides the first records; nobody waits for them.
+    fn format(&mut self) -> Option<Waiting> {
+        let decision = format(&self.draft.image, &self.cluster_id).ok()?;
+        let (groups, ()) = self.draft.take(decision);
+        let (reply, _) = oneshot::channel();
+        let answer = Box::new(|_: Vec<Outcome>| Answer::FinishPurge(Ok(())));
+        Some(Waiting { groups, reply, answer })
     }
 
     fn decide(&mut self, asked: Asked) -> Decided {
@@ -263,6 +310,10 @@ impl Server {
                 self.one(decided, Answer::AllocateProducerIds)
             }
             Request::ChangeTiers(steps) => self.change_tiers(&steps, again),
+            // The client hands these to the member itself.
+            Request::AddVoter(..) => Decided::known(Answer::AddVoter(Err(lost().into()))),
+            Request::RemoveVoter(..) => Decided::known(Answer::RemoveVoter(Err(lost().into()))),
+            Request::DescribeQuorum => Decided::known(Answer::DescribeQuorum(self.node.status())),
             Request::FinishPurge(topic) => {
                 let decided = match topics::finish_purge(&self.draft.image, topic) {
                     None if again => Ok(Decision::nothing_to_do(())),

@@ -127,7 +127,7 @@ impl Server {
     /// Decides what nobody asks for. Only the leader does.
     pub(crate) fn decide_what_is_due(&mut self) {
         let now = Instant::now();
-        if !self.watch.looks(now) || self.term.is_none() {
+        if !self.watch.looks(now) || self.session.is_none() {
             return;
         }
         for id in self.watch.liveness.expired(&self.draft.image, now) {

@@ -261,15 +261,14 @@ async fn start_controller(
     doors: &Doors,
     runtimes: &Runtimes,
 ) -> Result<Controller, StartError> {
+    let dir = config.log_dirs[0].join(format!("{QUORUM_LOG}-0"));
+    let (node_id, cluster_id) = (BrokerId(config.node_id), cluster_id.to_owned());
     let start = ControllerConfig {
-        node_id: BrokerId(config.node_id),
-        cluster_id: cluster_id.to_owned(),
-        dir: config.log_dirs[0].join(format!("{QUORUM_LOG}-0")),
-        files: doors.files.clone(),
         clock: doors.clock.clone(),
         entropy: doors.entropy.clone(),
         snapshot_every_records: SNAPSHOT_EVERY_RECORDS,
         policy: policy(config),
+        ..ControllerConfig::alone(node_id, cluster_id, dir, doors.files.clone())
     };
     Ok(Runtimes::on(&runtimes.quorum, Controller::start(start)).await??)
 }

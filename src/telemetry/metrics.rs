@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use firnline_controller::id::BrokerId;
 use firnline_controller::image::metadata::MetadataImage;
 
 use crate::api::context::Shared;
@@ -122,16 +123,16 @@ fn replicas(image: &MetadataImage, hosted: &[PartitionHandle]) -> Vec<Family> {
 impl Seen {
     fn controller(&self, image: &MetadataImage) -> Vec<Family> {
         let quorum = self.shared.controller.quorum();
-        let node = u64::try_from(self.shared.config.node_id).ok();
+        let node = BrokerId(self.shared.config.node_id);
         let partitions = || image.topics.iter().flat_map(|topic| topic.partitions.iter());
         let preferred = |row: &&firnline_controller::record::kinds::Partition| {
             row.leader != row.replicas.first().copied()
         };
-        let log_end = quorum.voters.iter().find(|voter| Some(voter.id) == node).map(|voter| voter.log_end);
+        let log_end = quorum.voters.iter().find(|voter| voter.id == node).map(|voter| voter.log_end);
         let gauge = Family::gauge;
         vec![
             gauge("kafka_controller_kafkacontroller_activecontrollercount", "1 on the active controller")
-                .of(quorum.leader.is_some() && quorum.leader == node),
+                .of(quorum.leader == Some(node)),
             gauge("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a leader")
                 .of(partitions().filter(|row| row.leader.is_none()).count()),
             gauge(
@@ -150,7 +151,7 @@ impl Seen {
             )
             .of(image.brokers.iter().count() - image.brokers.live().count()),
             gauge("kafka_server_raftmetrics_current_leader", "Node id of the quorum's leader, -1 for none")
-                .of(quorum.leader.map_or(-1, |leader| leader as i64)),
+                .of(quorum.leader.map_or(-1, |leader| i64::from(leader.0))),
             gauge("kafka_server_raftmetrics_current_epoch", "Term of the quorum").of(quorum.term),
             gauge("kafka_server_raftmetrics_high_watermark", "Committed end of the metadata log")
                 .of(quorum.high_watermark),

@@ -16,6 +16,7 @@ use crate::error::StartError;
 use crate::quorum::journal::{Journal, Opened};
 use crate::quorum::raft_codec;
 use crate::quorum::type_config::{LogEntry, LogId, StorageError, StorageIoError, TypeConfig, Vote, VoterId};
+use crate::quorum::{disk, frame};
 use crate::record::bytes::CodecError;
 
 const VOTE_FILE: &str = "vote";
@@ -23,10 +24,24 @@ const PURGED_FILE: &str = "purged";
 /// Both files have less than 64 bytes.
 const SMALL_FILE_MAX: u64 = 1024;
 
+/// Bytes of entries that one message to another member carries, unless one entry alone has more.
+const MESSAGE_BYTES: usize = 1 << 20;
+
 /// The log. A clone is another handle to it.
 #[derive(Debug, Clone)]
 pub struct LogStore {
-    shared: Arc<Mutex<Stored>>,
+    shared: Arc<Mutex<Held>>,
+    /// Only raft's core writes. Locked while the disk works; what is held in memory is read meanwhile.
+    disk: Arc<Mutex<Stored>>,
+}
+
+/// What readers see.
+#[derive(Debug)]
+struct Held {
+    /// Everything the journal holds; bounded by how often snapshots are taken.
+    entries: VecDeque<LogEntry>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
 }
 
 #[derive(Debug)]
@@ -34,10 +49,6 @@ struct Stored {
     files: Arc<dyn Files>,
     dir: PathBuf,
     journal: Journal,
-    /// Everything the journal holds; bounded by how often snapshots are taken.
-    entries: VecDeque<LogEntry>,
-    purged: Option<LogId>,
-    vote: Option<Vote>,
     /// Why nothing may be written any more: after a failed write or sync the disk's state is unknown.
     dead: Option<String>,
 }
@@ -56,9 +67,9 @@ impl LogStore {
             return Err(StartError::Corrupt { what });
         }
         tracing::info!(dir = %dir.display(), entries = entries.len(), bytes_cut, "opened the quorum's log");
-        let (dir, entries, dead) = (dir.to_owned(), entries.into(), None);
-        let stored = Stored { files, dir, journal, entries, purged, vote, dead };
-        Ok(LogStore { shared: Arc::new(Mutex::new(stored)) })
+        let stored = Stored { files, dir: dir.to_owned(), journal, dead: None };
+        let held = Held { entries: entries.into(), purged, vote };
+        Ok(LogStore { shared: Arc::new(Mutex::new(held)), disk: Arc::new(Mutex::new(stored)) })
     }
 
     /// The last purged entry.
@@ -66,47 +77,63 @@ impl LogStore {
         self.lock().purged
     }
 
-    /// A panic while the lock was held left `dead` unset but also no half-made change that is ever acknowledged.
-    fn lock(&self) -> MutexGuard<'_, Stored> {
+    /// Index of the last entry.
+    pub fn last_index(&self) -> Option<u64> {
+        self.lock().last_id().map(|last| last.index)
+    }
+
+    /// Nothing was ever written here.
+    pub fn is_new(&self) -> bool {
+        let held = self.lock();
+        held.entries.is_empty() && held.purged.is_none() && held.vote.is_none()
+    }
+
+    /// A panic while the lock was held left no half-made change that is ever acknowledged.
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Stored {
     /// Runs one write; a failure is final (fsync must not be retried).
-    fn write(&mut self, change: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Result<(), AnyError> {
-        if let Some(why) = &self.dead {
-            return Err(AnyError::error(format!("the quorum's log stopped: {why}")));
-        }
-        change(self).map_err(|error| {
-            tracing::error!(%error, dir = %self.dir.display(), "the quorum's log cannot be written; it stops");
-            self.dead = Some(error.to_string());
-            AnyError::new(&error)
+    fn write(&self, change: impl FnOnce(&mut Stored) -> std::io::Result<()>) -> Result<(), AnyError> {
+        disk::wait(|| {
+            let mut stored = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(why) = &stored.dead {
+                return Err(AnyError::error(format!("the quorum's log stopped: {why}")));
+            }
+            change(&mut stored).map_err(|error| {
+                tracing::error!(%error, dir = %stored.dir.display(), "the quorum's log cannot be written; it stops");
+                stored.dead = Some(error.to_string());
+                AnyError::new(&error)
+            })
         })
     }
 
     /// Entries at or below the purge are in a snapshot already: openraft's suite hands them in, and they are skipped.
-    fn append(&mut self, mut entries: Vec<LogEntry>) -> Result<(), AnyError> {
-        let purged = self.purged.map(|purged| purged.index);
+    fn keep(&self, mut entries: Vec<LogEntry>) -> Result<(), AnyError> {
+        let (purged, last) = {
+            let held = self.lock();
+            (held.purged.map(|purged| purged.index), held.last_id())
+        };
         entries.retain(|entry| purged.is_none_or(|purged| entry.log_id.index > purged));
-        if let (Some(first), Some(last)) = (entries.first(), self.last_id()) {
+        if let (Some(first), Some(last)) = (entries.first(), last) {
             assert!(first.log_id > last, "entry {} is appended after {last}", first.log_id);
         }
         self.write(|stored| stored.journal.append(&entries))?;
-        self.entries.extend(entries);
+        self.lock().entries.extend(entries);
         Ok(())
     }
 
-    fn truncate(&mut self, index: u64) -> Result<(), AnyError> {
+    fn cut(&self, index: u64) -> Result<(), AnyError> {
         self.write(|stored| stored.journal.truncate(index))?;
-        let keep = self.entries.partition_point(|entry| entry.log_id.index < index);
-        self.entries.truncate(keep);
+        let mut held = self.lock();
+        let keep = held.entries.partition_point(|entry| entry.log_id.index < index);
+        held.entries.truncate(keep);
         Ok(())
     }
 
     /// The purge is durable before a file goes: a log that begins late must say so.
-    fn purge(&mut self, upto: LogId) -> Result<(), AnyError> {
-        if self.purged.is_some_and(|purged| purged >= upto) {
+    fn forget(&self, upto: LogId) -> Result<(), AnyError> {
+        if self.purged().is_some_and(|purged| purged >= upto) {
             return Ok(());
         }
         let bytes = raft_codec::encode_purged(&upto);
@@ -114,12 +141,15 @@ impl Stored {
             stored.files.write_atomic(&stored.dir.join(PURGED_FILE), &bytes)?;
             stored.journal.purge(upto.index + 1)
         })?;
-        let gone = self.entries.partition_point(|entry| entry.log_id.index <= upto.index);
-        self.entries.drain(..gone);
-        self.purged = Some(upto);
+        let mut held = self.lock();
+        let gone = held.entries.partition_point(|entry| entry.log_id.index <= upto.index);
+        held.entries.drain(..gone);
+        held.purged = Some(upto);
         Ok(())
     }
+}
 
+impl Held {
     fn last_id(&self) -> Option<LogId> {
         self.entries.back().map(|entry| entry.log_id).or(self.purged)
     }
@@ -143,6 +173,20 @@ impl RaftLogReader<TypeConfig> for LogStore {
     ) -> Result<Vec<LogEntry>, StorageError> {
         Ok(self.lock().range(range))
     }
+
+    /// What fits into one message.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, StorageError> {
+        let mut entries = self.lock().range(start..end);
+        let mut bytes = Vec::new();
+        let fits = entries.iter().take_while(|entry| {
+            let first = bytes.is_empty();
+            frame::encode(entry, false, &mut bytes);
+            first || bytes.len() <= MESSAGE_BYTES
+        });
+        let fits = fits.count();
+        entries.truncate(fits);
+        Ok(entries)
+    }
 }
 
 impl RaftLogStorage<TypeConfig> for LogStore {
@@ -158,11 +202,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &openraft::Vote<VoterId>) -> Result<(), StorageError> {
-        let mut stored = self.lock();
         let bytes = raft_codec::encode_vote(vote);
-        let saved = stored.write(|stored| stored.files.write_atomic(&stored.dir.join(VOTE_FILE), &bytes));
+        let saved = self.write(|stored| stored.files.write_atomic(&stored.dir.join(VOTE_FILE), &bytes));
         saved.map_err(StorageIoError::write_vote)?;
-        stored.vote = Some(*vote);
+        self.lock().vote = Some(*vote);
         Ok(())
     }
 
@@ -176,22 +219,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         // One write and one sync for all of them, before anyone is told.
-        self.lock().append(entries.into_iter().collect()).map_err(StorageIoError::write_logs)?;
+        self.keep(entries.into_iter().collect()).map_err(StorageIoError::write_logs)?;
         callback.log_io_completed(Ok(()));
         Ok(())
     }
 
     async fn truncate(&mut self, since: openraft::LogId<VoterId>) -> Result<(), StorageError> {
-        Ok(self.lock().truncate(since.index).map_err(StorageIoError::write_logs)?)
+        Ok(self.cut(since.index).map_err(StorageIoError::write_logs)?)
     }
 
     async fn purge(&mut self, upto: openraft::LogId<VoterId>) -> Result<(), StorageError> {
-        Ok(self.lock().purge(upto).map_err(StorageIoError::write_logs)?)
+        Ok(self.forget(upto).map_err(StorageIoError::write_logs)?)
     }
 }
 
 /// A small file's value; `None` if it is not there.
-fn read_small<T>(
+pub fn read_small<T>(
     files: &dyn Files,
     path: &Path,
     decode: impl FnOnce(&[u8]) -> Result<T, CodecError>,
@@ -246,9 +289,9 @@ mod tests {
             log_id: crate::quorum::raft_codec::tests::log_id(1, index),
             payload: openraft::EntryPayload::Blank,
         };
-        assert!(log.lock().append(vec![entry(0)]).is_err());
+        assert!(log.keep(vec![entry(0)]).is_err());
         disk.lose_power_after(1000);
-        let refused = log.lock().append(vec![entry(0)]).expect_err("never again");
+        let refused = log.keep(vec![entry(0)]).expect_err("never again");
         assert!(refused.to_string().contains("stopped"), "{refused}");
         assert!(log.lock().entries.is_empty(), "what was not synced is not shown");
     }
@@ -266,18 +309,18 @@ mod tests {
             let log = LogStore::open(Arc::new(disk.clone()), dir, 60).expect("an empty disk");
             disk.write_atomic(&dir.join(VOTE_FILE), &raft_codec::encode_vote(&Vote::new(1, 1)))
                 .expect("a vote");
-            (0..9).for_each(|index| log.lock().append(vec![blank(index)]).expect("the disk holds"));
+            (0..9).for_each(|index| log.keep(vec![blank(index)]).expect("the disk holds"));
             (disk, log)
         };
         let (disk, log) = filled();
         let before = disk.operations();
-        log.lock().purge(blank(6).log_id).expect("the disk holds");
+        log.forget(blank(6).log_id).expect("the disk holds");
         let operations = disk.operations() - before;
         assert!(operations > 8, "the purge must remove files: {operations}");
         for at in 0..=operations {
             let (disk, log) = filled();
             disk.lose_power_after(at);
-            let purged = log.lock().purge(blank(6).log_id);
+            let purged = log.forget(blank(6).log_id);
             assert_eq!(purged.is_ok(), at == operations);
             for loss in crate::disk::LOSSES {
                 let survived = Arc::new(disk.after_power_loss(loss));

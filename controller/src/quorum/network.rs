@@ -1,65 +1,114 @@
-//! openraft's way to other members. There is none yet: a quorum of one has nobody to call, and says so.
-//! A transport takes this file's place of answering; nothing else in the room changes then.
+//! openraft's way to other members. Not the calls themselves (`peers.rs`) nor when an election begins (`campaign.rs`).
+//! Invariant: what openraft is told a member answered, that member answered.
 
-use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
-use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
+use std::time::Duration;
+
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, BasicNode};
+use openraft::{BasicNode, SnapshotSegmentId};
 
+use crate::quorum::identity::Whereabouts;
+use crate::quorum::peer_codec::Kind;
+use crate::quorum::peers::{CallError, Peers};
+use crate::quorum::raft_messages;
 use crate::quorum::type_config::{TypeConfig, VoterId};
+use crate::record::bytes::CodecError;
+use crate::transport::{Address, TransportError};
 
 type RpcError<E = RaftError<VoterId>> = RPCError<VoterId, BasicNode, E>;
 
+/// Between two tries to reach a member that was not there.
+const RETRY: Duration = Duration::from_millis(50);
+
 /// Makes connections to members.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Network;
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The calls.
+    pub peers: Peers,
+}
 
 /// The connection to one member.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Connection {
+    peers: Peers,
     target: VoterId,
+    node: BasicNode,
+    address: Option<Address>,
 }
 
 impl Connection {
-    fn unreachable<E: std::error::Error>(self) -> RpcError<E> {
-        let why = AnyError::error(format!("voter {} cannot be reached: there is no transport", self.target));
-        RPCError::Unreachable(Unreachable::new(&why))
+    async fn ask<T, E: std::error::Error>(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        patience: Duration,
+        read: impl FnOnce(&[u8]) -> Result<T, CodecError>,
+    ) -> Result<T, RpcError<E>> {
+        let answer = self.peers.call(self.target, self.address.as_ref(), kind, body, patience).await;
+        match answer {
+            Ok(body) => read(&body).map_err(|error| RPCError::Network(NetworkError::new(&error))),
+            // Known not to be done, and likely so for a while: openraft waits before it tries again.
+            Err(error @ (CallError::Transport(TransportError::Unreachable(_)) | CallError::Refused(_))) => {
+                Err(RPCError::Unreachable(Unreachable::new(&error)))
+            }
+            Err(error) => Err(RPCError::Network(NetworkError::new(&error))),
+        }
     }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
-    async fn new_client(&mut self, target: VoterId, _: &BasicNode) -> Connection {
-        Connection { target }
+    async fn new_client(&mut self, target: VoterId, node: &BasicNode) -> Connection {
+        let address = Whereabouts::of(node).address;
+        Connection { peers: self.peers.clone(), target, node: node.clone(), address }
     }
 }
 
 impl RaftNetwork<TypeConfig> for Connection {
     async fn append_entries(
         &mut self,
-        _: AppendEntriesRequest<TypeConfig>,
-        _: RPCOption,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<VoterId>, RpcError> {
-        Err(self.unreachable())
+        let body = raft_messages::encode_append(&request);
+        self.ask(Kind::Append, &body, option.hard_ttl(), raft_messages::decode_append_answer).await
     }
 
     async fn install_snapshot(
         &mut self,
-        _: InstallSnapshotRequest<TypeConfig>,
-        _: RPCOption,
+        request: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
     ) -> Result<InstallSnapshotResponse<VoterId>, RpcError<RaftError<VoterId, InstallSnapshotError>>> {
-        Err(self.unreachable())
+        let body = raft_messages::encode_snapshot(&request);
+        let read = raft_messages::decode_snapshot_answer;
+        match self.ask(Kind::Snapshot, &body, option.hard_ttl(), read).await? {
+            Some(vote) => Ok(InstallSnapshotResponse { vote }),
+            None => {
+                let segment = |offset| SnapshotSegmentId { id: request.meta.snapshot_id.clone(), offset };
+                let error = SnapshotMismatch { expect: segment(0), got: segment(request.offset) };
+                let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(error));
+                Err(RPCError::RemoteError(RemoteError::new_with_node(self.target, self.node.clone(), error)))
+            }
+        }
     }
 
     async fn vote(
         &mut self,
-        _: VoteRequest<VoterId>,
-        _: RPCOption,
+        request: VoteRequest<VoterId>,
+        option: RPCOption,
     ) -> Result<VoteResponse<VoterId>, RpcError> {
-        Err(self.unreachable())
+        let body = raft_messages::encode_election(&request);
+        self.ask(Kind::Vote, &body, option.hard_ttl(), raft_messages::decode_election_answer).await
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(RETRY))
     }
 }

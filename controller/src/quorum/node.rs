@@ -1,28 +1,43 @@
-//! One member of the quorum: openraft brought up over log and snapshots, proposals in, outcomes out.
-//! Not who decides (`server.rs`). Invariant: once started it leads, and its image holds all it ever acknowledged.
+//! One member of the quorum: openraft brought up over log, snapshots and transport, proposals in, outcomes out.
+//! Not who decides (`server.rs`). Invariant: an outcome is told only in the session in which it was proposed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use firnline_tiering::clock::Clock;
+use firnline_tiering::entropy::Entropy;
 use firnline_tiering::hot::file::Files;
 use openraft::error::{ClientWriteError, Fatal};
 use openraft::{BasicNode, Config, RaftMetrics, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::error::{StartError, Unavailable};
+use crate::error::{StartError, Unavailable, VoterError};
 use crate::id::BrokerId;
 use crate::image::current::Current;
 use crate::image::fold::Outcome;
+use crate::quorum::answer::{self, Answers};
+use crate::quorum::campaign::Campaign;
+use crate::quorum::identity::{self, Whereabouts, node_of};
+use crate::quorum::leadership::{Leadership, Session};
 use crate::quorum::log_store::LogStore;
+use crate::quorum::membership::{self, Changes, Step};
 use crate::quorum::network::Network;
+use crate::quorum::peer_codec::{self, Kind, Refusal};
+use crate::quorum::peers::{CallError, Contacts, Peers};
+use crate::quorum::plan::Plan;
 use crate::quorum::snapshot::Snapshots;
 use crate::quorum::state_machine::StateMachine;
 use crate::quorum::status::{QuorumStatus, Replica};
+use crate::quorum::steward::{State, Steward};
 use crate::quorum::type_config::{Raft, TypeConfig, VoterId};
 use crate::record::entry::Entry;
+use crate::transport::{Address, Transport};
 
 /// Log file size at which a new one is begun, in bytes.
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -30,22 +45,43 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 const ENTRIES_KEPT: u64 = 128;
 /// A quorum of one elects itself at once; longer than this means that something is broken.
 const LEAD_WITHIN: Duration = Duration::from_secs(10);
-/// The heartbeat's interval, in milliseconds. A quorum of one has nobody to send it to: the tick is idle.
+/// Raft's own heartbeat, in milliseconds, which carries what is committed to those that miss it; also how long it
+/// waits for one answer before it sends again. Whether a leader lives is told by the steward's beats.
 const HEARTBEAT_MS: u64 = 200;
+/// For so long after raft's last message its core refuses to vote for another; shorter than the beats' silence.
+const LEASE_MS: u64 = 300;
+/// Bytes of a snapshot in one call.
+const SNAPSHOT_PIECE: u64 = 1 << 20;
+/// What one piece of a snapshot may take; the last one is installed in it.
+const SNAPSHOT_PIECE_MS: u64 = 20_000;
 
 /// What a member needs.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// Its id.
+    /// Its node.
     pub id: BrokerId,
+    /// Kafka's cluster id.
+    pub cluster_id: String,
+    /// Kafka's directory id of `dir`; nil if it has none.
+    pub directory: Uuid,
     /// Where log, vote and snapshots lie; made if missing.
     pub dir: PathBuf,
     /// The door to the disk.
     pub files: Arc<dyn Files>,
+    /// The wall clock, for status only.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for the identity.
+    pub entropy: Arc<dyn Entropy>,
     /// Records applied between two snapshots; at least 1.
     pub snapshot_every_records: u64,
     /// Where images are shown.
     pub current: Arc<Current>,
+    /// How it finds its quorum.
+    pub plan: Plan,
+    /// Where it takes calls.
+    pub address: Option<Address>,
+    /// How it calls others.
+    pub transport: Arc<dyn Transport>,
 }
 
 /// A running member.
@@ -53,6 +89,12 @@ pub struct NodeConfig {
 pub struct Node {
     raft: Raft,
     metrics: watch::Receiver<RaftMetrics<VoterId, BasicNode>>,
+    leadership: watch::Receiver<Leadership>,
+    answers: Answers,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
+    trouble: Arc<Mutex<Option<String>>>,
+    stop: Arc<watch::Sender<bool>>,
     unsaved: Arc<AtomicU64>,
     snapshot_every_records: u64,
 }
@@ -61,13 +103,27 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Proposal {
     answer: oneshot::Receiver<openraft::raft::ClientWriteResult<TypeConfig>>,
+    session: u64,
+    leadership: watch::Receiver<Leadership>,
+}
+
+/// Where a request is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leader {
+    /// Here.
+    Me,
+    /// There.
+    Other(VoterId, Address),
+    /// Nobody knows now.
+    Unknown,
+    /// This member has stopped.
+    Stopped(String),
 }
 
 impl Node {
-    /// Opens what is on disk, becomes the leader of a quorum of one and applies all of its log.
+    /// Opens what is on disk and takes part in the quorum. A voter that is alone leads when this returns.
     pub async fn start(config: NodeConfig) -> Result<Node, StartError> {
-        let id = VoterId::try_from(config.id.0)
-            .map_err(|_| StartError::Quorum(format!("{} cannot be a voter's id", config.id)))?;
+        config.plan.check(config.id, config.address.as_ref())?;
         let made = config.files.create_dir_all(&config.dir);
         made.map_err(|source| StartError::Io {
             what: format!("cannot make {}", config.dir.display()),
@@ -75,7 +131,7 @@ impl Node {
         })?;
         let snapshots = Snapshots::new(config.files.clone(), &config.dir);
         let loaded = snapshots.load()?;
-        let log = LogStore::open(config.files, &config.dir, SEGMENT_BYTES)?;
+        let log = LogStore::open(config.files.clone(), &config.dir, SEGMENT_BYTES)?;
         let reaches = loaded.as_ref().and_then(|(summary, _)| summary.last);
         if log.purged().is_some_and(|purged| reaches.is_none_or(|reaches| reaches < purged)) {
             let (dir, purged) = (config.dir.display(), log.purged());
@@ -83,64 +139,207 @@ impl Node {
                 format!("{dir}: the log begins after {purged:?}, the newest snapshot ends at {reaches:?}");
             return Err(StartError::Corrupt { what });
         }
+        let used = loaded.is_some() || !log.is_new();
+        let me = identity::settle(&config.files, &config.dir, config.id, used, config.entropy.as_ref())?;
         let unsaved = Arc::new(AtomicU64::new(0));
-        let state_machine = StateMachine::new(loaded, snapshots, config.current, unsaved.clone());
-        let raft = Raft::new(id, Arc::new(raft_config()?), Network, log, state_machine).await;
+        let state_machine = StateMachine::new(loaded, snapshots, config.current.clone(), unsaved.clone());
+        let peers = Peers { transport: config.transport.clone(), cluster_id: config.cluster_id.clone(), me };
+        let network = Network { peers: peers.clone() };
+        let raft = Raft::new(me, Arc::new(raft_config()?), network, log.clone(), state_machine).await;
         let raft = raft.map_err(|fatal| StartError::Quorum(fatal.to_string()))?;
-        let metrics = raft.metrics();
-        let snapshot_every_records = config.snapshot_every_records.max(1);
-        let node = Node { raft, metrics, unsaved, snapshot_every_records };
-        if let Err(error) = node.lead(id).await {
+        let mut node = Node::attend((raft, log), &config, me, peers, unsaved);
+        if let Err(error) = node.lead_if_alone(me, &config).await {
             node.shutdown().await;
             return Err(error);
         }
         Ok(node)
     }
 
-    /// Gets elected and waits until everything in the log is applied.
-    async fn lead(&self, id: VoterId) -> Result<(), StartError> {
+    /// Starts the steward beside raft.
+    fn attend(
+        (raft, log): (Raft, LogStore),
+        config: &NodeConfig,
+        me: VoterId,
+        peers: Peers,
+        unsaved: Arc<AtomicU64>,
+    ) -> Node {
+        let metrics = raft.metrics();
+        let (shown, leadership) = watch::channel(Leadership::default());
+        let (stop, stopped) = watch::channel(false);
+        let campaign = Arc::new(Mutex::new(Campaign::new(me, Instant::now())));
+        let (contacts, changes) = (Contacts::default(), Changes::new(raft.clone()));
+        let trouble = Arc::new(Mutex::new(None));
+        let whereabouts = Whereabouts { address: config.address.clone(), directory: config.directory };
+        let steward = Steward {
+            raft: raft.clone(),
+            log,
+            metrics: metrics.clone(),
+            me,
+            plan: config.plan.clone(),
+            whereabouts: whereabouts.clone(),
+            peers: peers.clone(),
+            contacts: contacts.clone(),
+            campaign: campaign.clone(),
+            changes: changes.clone(),
+            clock: config.clock.clone(),
+            leadership: shown,
+            trouble: trouble.clone(),
+            stop: stopped,
+            state: State::default(),
+        };
+        tokio::spawn(steward.run());
+        let answers = Answers {
+            raft: raft.clone(),
+            metrics: metrics.clone(),
+            leadership: leadership.clone(),
+            me,
+            whereabouts,
+            voters: config.plan.voters(),
+            campaign,
+            contacts,
+            changes,
+            waiting: answer::places(),
+            led_since: Arc::default(),
+        };
+        let snapshot_every_records = config.snapshot_every_records.max(1);
+        let (stop, clock) = (Arc::new(stop), config.clock.clone());
+        Node {
+            raft,
+            metrics,
+            leadership,
+            answers,
+            peers,
+            clock,
+            trouble,
+            stop,
+            unsaved,
+            snapshot_every_records,
+        }
+    }
+
+    /// A voter without others gets elected, after it began its quorum where there is none, and applies all of its log.
+    async fn lead_if_alone(&mut self, me: VoterId, config: &NodeConfig) -> Result<(), StartError> {
         let quorum = |error: &dyn std::fmt::Display| StartError::Quorum(error.to_string());
-        let (initialized, members, leads) = self
-            .raft
-            .with_raft_state(move |state| {
-                let members: Vec<VoterId> = state.membership_state.effective().voter_ids().collect();
-                (
-                    !members.is_empty(),
-                    members,
-                    state.vote_ref().leader_id.node_id == id && state.vote_ref().is_committed(),
-                )
-            })
-            .await
-            .map_err(|fatal| quorum(&fatal))?;
-        if !initialized {
-            let alone = BTreeMap::from([(id, BasicNode::default())]);
+        let state = self.raft.with_raft_state(move |state| {
+            let voters: Vec<VoterId> = state.membership_state.effective().voter_ids().collect();
+            let leads = state.vote_ref().leader_id().node_id == me && state.vote_ref().is_committed();
+            (voters, leads)
+        });
+        let (voters, leads) = state.await.map_err(|fatal| quorum(&fatal))?;
+        if voters.is_empty() && config.plan == Plan::Alone {
+            let alone = BTreeMap::from([(me, self.answers.whereabouts.to_node())]);
             self.raft.initialize(alone).await.map_err(|error| quorum(&error))?;
-        } else if members != [id] {
-            let found = members.iter().copied().find(|member| *member != id).unwrap_or(id);
-            return Err(StartError::OtherNode { found, wanted: id });
+        } else if voters != [me] {
+            return Ok(());
         } else if !leads {
             self.raft.trigger().elect().await.map_err(|fatal| quorum(&fatal))?;
         }
-        let ready = |seen: &RaftMetrics<VoterId, BasicNode>| {
-            let applied = seen.last_applied.map(|applied| applied.index);
-            let leads = seen.current_leader == Some(id) && seen.state.is_leader();
-            seen.running_state.is_err() || (leads && applied.is_some() && applied == seen.last_log_index)
-        };
-        let seen =
-            self.raft.wait(Some(LEAD_WITHIN)).metrics(ready, "lead").await.map_err(|error| quorum(&error))?;
-        seen.running_state.map_err(|fatal| quorum(&fatal))
+        let mut leadership = self.leadership.clone();
+        let leads = leadership.wait_for(|shown| shown.session.is_some() || shown.stopped.is_some());
+        match tokio::time::timeout(LEAD_WITHIN, leads).await {
+            Ok(Ok(shown)) => match &shown.stopped {
+                Some(why) => Err(StartError::Quorum(why.clone())),
+                None => Ok(()),
+            },
+            Ok(Err(_)) => Err(StartError::Quorum("it stopped".to_owned())),
+            Err(_) => Err(StartError::Quorum(format!("no leader within {LEAD_WITHIN:?}"))),
+        }
     }
 
-    /// Hands an entry to the quorum; entries are committed in the order of these calls.
-    pub async fn propose(&self, entry: Entry) -> Result<Proposal, Unavailable> {
+    /// Hands an entry to the quorum in a session; entries are committed in the order of these calls.
+    pub async fn propose(&self, entry: Entry, session: Session) -> Result<Proposal, Unavailable> {
         let answer = self.raft.client_write_ff(entry).await.map_err(|fatal| stopped(&fatal))?;
-        Ok(Proposal { answer })
+        Ok(Proposal { answer, session: session.number, leadership: self.leadership.clone() })
     }
 
-    /// The term this node leads in; `None` when it does not.
-    pub fn leads_in(&self) -> Option<u64> {
-        let seen = self.metrics.borrow();
-        seen.state.is_leader().then_some(seen.current_term)
+    /// The session in which this member decides, if it does.
+    pub fn session(&self) -> Option<Session> {
+        self.leadership.borrow().session
+    }
+
+    /// Wakes when the session or the leader changes.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Why this member does not decide.
+    pub fn unavailable(&self) -> Unavailable {
+        match &*self.leadership.borrow() {
+            Leadership { stopped: Some(why), .. } => Unavailable::Stopped(why.clone()),
+            Leadership { leader, .. } => Unavailable::NotLeader { leader: leader.map(node_of) },
+        }
+    }
+
+    /// Where to have a request decided.
+    pub fn leader(&self) -> Leader {
+        let shown = self.leadership.borrow().clone();
+        if let Some(why) = shown.stopped {
+            return Leader::Stopped(why);
+        }
+        match shown.leader {
+            Some(id) if id == self.peers.me => Leader::Me,
+            Some(id) => {
+                let seen = self.metrics.borrow();
+                let known = seen.membership_config.membership().get_node(&id).map(Whereabouts::of);
+                known.and_then(|known| known.address).map_or(Leader::Unknown, |at| Leader::Other(id, at))
+            }
+            None => Leader::Unknown,
+        }
+    }
+
+    /// Carries a verb to the leader.
+    pub async fn forward(
+        &self,
+        to: VoterId,
+        address: &Address,
+        body: &[u8],
+        patience: Duration,
+    ) -> Result<Bytes, CallError> {
+        self.peers.call(to, Some(address), Kind::Verb, body, patience).await
+    }
+
+    /// Answers a call of another node. `verb` answers what is for the leader.
+    pub async fn answer<V: Future<Output = Result<Vec<u8>, Refusal>>>(
+        &self,
+        request: Bytes,
+        verb: impl FnOnce(Bytes) -> V,
+    ) -> Bytes {
+        let answered = match peer_codec::decode_request(&request) {
+            Err(error) => Err(Refusal::Malformed(error.to_string())),
+            Ok(envelope) if envelope.cluster != self.peers.cluster_id => {
+                tracing::warn!(theirs = envelope.cluster, "refused a call of another cluster's node");
+                Err(Refusal::OtherCluster(self.peers.cluster_id.clone()))
+            }
+            Ok(envelope) => match self.answers.check_recipient(envelope.to) {
+                Err(refusal) => Err(refusal),
+                Ok(()) if envelope.kind == Kind::Verb => verb(request.slice_ref(envelope.body)).await,
+                Ok(()) => self.answers.answer(envelope.from, envelope.kind, envelope.body).await,
+            },
+        };
+        peer_codec::encode_answer(&answered).into()
+    }
+
+    /// Makes a learner a voter. Only in a session.
+    pub async fn add_voter(&self, node: BrokerId, directory: Uuid) -> Result<(), VoterError> {
+        self.change(|now| membership::promote(now, node, directory)).await
+    }
+
+    /// Makes a voter a learner. Only in a session.
+    pub async fn remove_voter(&self, node: BrokerId, directory: Uuid) -> Result<(), VoterError> {
+        self.change(|now| membership::demote(now, node, directory)).await
+    }
+
+    async fn change(
+        &self,
+        decide: impl FnOnce(&membership::Situation) -> Result<Step, VoterError>,
+    ) -> Result<(), VoterError> {
+        if self.session().is_none() {
+            return Err(self.unavailable().into());
+        }
+        match decide(&self.answers.situation())? {
+            Step::Change(change, retain) => self.answers.changes.make(change, retain).await,
+            _ => Ok(()),
+        }
     }
 
     /// Begins a snapshot when enough was applied since the last. It is written while the quorum goes on.
@@ -156,26 +355,42 @@ impl Node {
 
     /// The quorum as this node sees it.
     pub fn status(&self) -> QuorumStatus {
-        let seen = self.metrics.borrow();
+        let seen = self.metrics.borrow().clone();
         let end = |index: Option<u64>| index.map_or(0, |index| index + 1);
-        let log_end = |id: VoterId| match &seen.replication {
-            _ if id == seen.id => end(seen.last_log_index),
-            Some(known) => end(known.get(&id).copied().flatten().map(|matched| matched.index)),
-            None => 0,
-        };
+        let (me, leads, now) = (self.peers.me, self.session().is_some(), self.clock.now_ms());
         let membership = seen.membership_config.membership();
-        let replica = |id| Replica { id, log_end: log_end(id) };
+        let replica = |id: VoterId| {
+            let Whereabouts { address, directory } =
+                membership.get_node(&id).map(Whereabouts::of).unwrap_or_default();
+            let contact = self.answers.contacts.of(id).filter(|_| leads);
+            let (log_end, last_fetch, last_caught_up) = match contact {
+                _ if id == me => {
+                    (end(seen.last_log_index), if leads { now } else { -1 }, if leads { now } else { -1 })
+                }
+                Some(known) => (known.log_end, known.fetched, known.caught_up),
+                None => (0, -1, -1),
+            };
+            Replica { id: node_of(id), directory, address, log_end, last_fetch, last_caught_up }
+        };
+        let mut voters: Vec<Replica> = membership.voter_ids().map(replica).collect();
+        let mut learners: Vec<Replica> = membership.learner_ids().map(replica).collect();
+        voters.sort_by_key(|member| (member.id, member.directory));
+        learners.sort_by_key(|member| (member.id, member.directory));
         QuorumStatus {
-            leader: seen.current_leader,
+            leader: seen.current_leader.map(node_of),
+            leads,
             term: seen.current_term,
             high_watermark: end(seen.last_applied.map(|applied| applied.index)),
-            voters: membership.voter_ids().map(replica).collect(),
-            learners: membership.learner_ids().map(replica).collect(),
+            voters,
+            learners,
+            trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
     /// Stops; what was committed is on disk.
     pub async fn shutdown(&self) {
+        // Nobody listens when the steward has stopped by itself.
+        _ = self.stop.send(true);
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the quorum did not stop cleanly");
         }
@@ -184,13 +399,18 @@ impl Node {
 
 impl Proposal {
     /// Waits until the entry is applied on this node; one fate per group.
-    pub async fn outcome(self) -> Result<Vec<Outcome>, Unavailable> {
-        match self.answer.await {
+    pub async fn outcome(mut self) -> Result<Vec<Outcome>, Unavailable> {
+        let session = self.session;
+        let ended = self.leadership.wait_for(|shown| shown.session.is_none_or(|now| now.number != session));
+        let answer = tokio::select! {
+            biased;
+            answer = &mut self.answer => answer,
+            _ = ended => return Err(Unavailable::Interrupted),
+        };
+        match answer {
             Ok(Ok(written)) => Ok(written.data.0),
-            Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
-                let leader = to.leader_id.and_then(|id| i32::try_from(id).ok()).map(BrokerId);
-                Err(Unavailable::NotLeader { leader })
-            }
+            // Not taken, or cut off this member's log by another leader: a third member may hold it and bring it back.
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(Unavailable::Interrupted),
             Ok(Err(ClientWriteError::ChangeMembershipError(error))) => {
                 Err(Unavailable::Stopped(error.to_string()))
             }
@@ -204,9 +424,13 @@ fn raft_config() -> Result<Config, StartError> {
     let config = Config {
         cluster_name: "metadata".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
-        // One apart: openraft draws between them once per process, and the simulation must see no randomness.
-        election_timeout_min: 5 * HEARTBEAT_MS,
-        election_timeout_max: 5 * HEARTBEAT_MS + 1,
+        // Elections are the steward's to begin: openraft draws one timeout per process, and two that are alike tie.
+        enable_elect: false,
+        // One apart, so that nothing is left to draw.
+        election_timeout_min: LEASE_MS - 1,
+        election_timeout_max: LEASE_MS,
+        install_snapshot_timeout: SNAPSHOT_PIECE_MS,
+        snapshot_max_chunk_size: SNAPSHOT_PIECE,
         // We count records, not entries: see `snapshot_if_due`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,

@@ -7,20 +7,23 @@
 //!  file        | mark 4 | version u16 = 1 | body | crc32c u32 of all before |
 //!    "FRNV" vote:    term u64, candidate u64, committed u8
 //!    "FRNP" purged:  log id
+//!    "FRNM" member:  member id u64 (identity.rs)
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::{BasicNode, LeaderId};
 
-use crate::quorum::type_config::{LogId, Membership, StoredMembership, Vote};
+use crate::quorum::type_config::{LogId, Membership, StoredMembership, Vote, VoterId};
 use crate::record::bytes::{CodecError, Reader, Writer, checksum};
 
 /// Marks the vote's file.
 const VOTE_MARK: &[u8; 4] = b"FRNV";
 /// Marks the file that names the last purged entry.
 const PURGED_MARK: &[u8; 4] = b"FRNP";
-/// The version of both files, and of a membership.
+/// Marks the file that holds this directory's identity.
+const MEMBER_MARK: &[u8; 4] = b"FRNM";
+/// The version of these files, and of a membership.
 const VERSION: u8 = 1;
 
 /// Appends a log id.
@@ -120,6 +123,16 @@ pub fn decode_purged(bytes: &[u8]) -> Result<LogId, CodecError> {
     unseal(bytes, PURGED_MARK, "purged log id", read_log_id)
 }
 
+/// The file that holds a member's id.
+pub fn encode_member(id: VoterId) -> Vec<u8> {
+    seal(MEMBER_MARK, |out| _ = out.u64(id))
+}
+
+/// Reads [`encode_member`]'s bytes.
+pub fn decode_member(bytes: &[u8]) -> Result<VoterId, CodecError> {
+    unseal(bytes, MEMBER_MARK, "member id", |from| from.u64())
+}
+
 fn seal(mark: &[u8; 4], body: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut out = Writer::default();
     out.raw(mark).u16(VERSION.into());
@@ -185,6 +198,8 @@ pub(crate) mod tests {
         assert_eq!(decode_vote(&golden("vote/v1/committed", &encode_vote(&vote))), Ok(vote));
         let id = log_id(7, 1234);
         assert_eq!(decode_purged(&golden("purged/v1/log-id", &encode_purged(&id))), Ok(id));
+        let member = 5 << 32 | 3;
+        assert_eq!(decode_member(&golden("member/v1/salted", &encode_member(member))), Ok(member));
         let mut out = Writer::default();
         let stored = StoredMembership::new(Some(id), membership());
         write_stored_membership(&stored, &mut out);

@@ -16,8 +16,8 @@ use firnline_tiering::hot::file::{File, Files, OpenMode};
 
 use crate::error::StartError;
 use crate::image::metadata::MetadataImage;
-use crate::quorum::raft_codec;
 use crate::quorum::type_config::{LogId, StoredMembership};
+use crate::quorum::{disk, raft_codec};
 use crate::record::bytes::{CodecError, Reader, Writer};
 use crate::record::codec;
 
@@ -105,7 +105,7 @@ impl Snapshots {
         let building = self.dir.join(BUILDING);
         let file = self.create(&building)?;
         write(file.as_ref(), summary, image).await?;
-        file.sync()?;
+        disk::wait(|| file.sync())?;
         let name = format!("{}{SUFFIX}", summary.id());
         self.files.rename(&building, &self.dir.join(&name))?;
         self.files.sync_dir(&self.dir)?;
@@ -120,7 +120,7 @@ impl Snapshots {
 
     /// Makes a received snapshot the current one: reads it, writes what it says as our own, drops what came.
     pub async fn install(&self, file: &dyn File) -> Result<(Summary, MetadataImage), SnapshotError> {
-        let (summary, image) = read(file)?;
+        let (summary, image) = disk::wait(|| read(file))?;
         self.save(&summary, &image).await?;
         self.remove_if_there(&self.dir.join(RECEIVING))?;
         Ok((summary, image))

@@ -7,7 +7,7 @@ use crate::image::fold::Outcome;
 use crate::quorum::snapshot_file::SnapshotFile;
 use crate::record::entry::Entry;
 
-/// A voter's or learner's id: its `node.id`.
+/// A voter's or learner's id: its `node.id` and the salt of its metadata directory (`identity.rs`).
 pub type VoterId = u64;
 
 /// What applying one entry answered: one fate per group.

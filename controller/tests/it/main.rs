@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's panic is its report")]
 
 mod brokers;
+mod cluster;
 mod crash;
 mod disk;
 mod fold;
 mod model;
+mod quorum;
 mod restart;
 mod scene;
 mod verbs;

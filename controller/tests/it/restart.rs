@@ -38,7 +38,7 @@ async fn a_restart_replays_what_was_decided() {
     let again = Controller::start(config).await.unwrap();
     assert_eq!(records(&again), before);
     assert!(again.quorum().term >= term, "the term falls from {term}");
-    assert_eq!(again.quorum().leader, Some(1));
+    assert_eq!(again.quorum().leader, Some(BrokerId(1)));
     assert_eq!(again.image().topics.tombstone(b).map(|gone| gone.partitions), Some(1));
     again.shutdown().await;
 }

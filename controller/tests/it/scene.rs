@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use firnline_controller::client::{Controller, ControllerConfig};
 use firnline_controller::decide::brokers::BrokerRegistration;
-use firnline_controller::decide::policy::Policy;
 use firnline_controller::decide::topics::NewTopic;
 use firnline_controller::error::StartError;
 use firnline_controller::id::{BrokerId, TopicId};
 use firnline_controller::record::kinds::Endpoint;
-use firnline_tiering::clock::SystemClock;
 use firnline_tiering::cold::entry::Entry;
 use firnline_tiering::cold::tier::{TierChange, TierChangeKind, TierRow};
 use firnline_tiering::entropy::Entropy;
@@ -47,15 +45,11 @@ impl Entropy for Counting {
 
 /// A configuration on some disk.
 pub fn config(files: Arc<dyn Files>, entropy_from: u64) -> ControllerConfig {
+    let dir = PathBuf::from("/data/__cluster_metadata-0");
     ControllerConfig {
-        node_id: BrokerId(1),
-        cluster_id: CLUSTER.to_owned(),
-        dir: PathBuf::from("/data/__cluster_metadata-0"),
-        files,
-        clock: Arc::new(SystemClock),
         entropy: Counting::from(entropy_from),
         snapshot_every_records: 1_000_000,
-        policy: Policy::default(),
+        ..ControllerConfig::alone(BrokerId(1), CLUSTER.to_owned(), dir, files)
     }
 }
 

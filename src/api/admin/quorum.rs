@@ -12,8 +12,6 @@ use crate::wire::response::encode;
 
 /// Kafka's name of the metadata log.
 const TOPIC: &str = "__cluster_metadata";
-/// Kafka's word for a time that nobody knows.
-const UNKNOWN: i64 = -1;
 
 /// Handles one DescribeQuorum request.
 pub fn handle(ctx: &Context, header: &Header, request: &DescribeQuorumRequest) -> Answer {
@@ -42,19 +40,14 @@ fn described(data: PartitionData, status: &QuorumStatus) -> PartitionData {
     let offset = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
     let state = |replica: &Replica| {
         ReplicaState::default()
-            .with_replica_id(node(replica.id))
+            .with_replica_id(BrokerId(replica.id.0))
             .with_log_end_offset(offset(replica.log_end))
-            .with_last_fetch_timestamp(UNKNOWN)
-            .with_last_caught_up_timestamp(UNKNOWN)
+            .with_last_fetch_timestamp(replica.last_fetch)
+            .with_last_caught_up_timestamp(replica.last_caught_up)
     };
-    data.with_leader_id(status.leader.map_or(BrokerId(-1), node))
+    data.with_leader_id(BrokerId(status.leader.map_or(-1, |leader| leader.0)))
         .with_leader_epoch(i32::try_from(status.term).unwrap_or(i32::MAX))
         .with_high_watermark(offset(status.high_watermark))
         .with_current_voters(status.voters.iter().map(state).collect())
         .with_observers(status.learners.iter().map(state).collect())
-}
-
-/// A member of the quorum is named by more than its node's id, which the low half holds.
-fn node(member: u64) -> BrokerId {
-    BrokerId((member & 0x7fff_ffff) as i32)
 }

@@ -1,0 +1,186 @@
+//! When a voter stands for election, and whom it would vote for: pure, given the time. Not the vote itself
+//! (openraft's). Invariant: a voter that hears its leader neither stands nor encourages another.
+//!
+//! Before it raises its term a voter canvasses the others. Each encourages one candidate at a time, so of two that
+//! stand at once at most one finds a majority: no tie. A voter cut off finds none: it comes back with the term it left.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::quorum::type_config::{LogId, VoterId};
+
+/// Between two beats of a leader.
+pub const BEAT: Duration = Duration::from_millis(100);
+/// For so long after a beat a voter knows that it has a leader; a leader whose beats a majority did not answer for so
+/// long knows that it may have been replaced.
+pub const QUIET: Duration = Duration::from_millis(500);
+/// The first in line stands after this much silence.
+const PATIENCE: Duration = Duration::from_millis(600);
+/// Each further one waits this much longer; also for how long an encouragement binds.
+pub const STAGGER: Duration = Duration::from_millis(150);
+/// Voters in line behind which nobody waits longer still.
+const LINE: u32 = 7;
+
+/// What a voter remembers between two looks at the clock.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    me: VoterId,
+    heard: Instant,
+    /// When it stood last.
+    stood: Option<Instant>,
+    promised: Option<(VoterId, Instant)>,
+}
+
+impl Campaign {
+    /// At its start it waits for a leader to speak.
+    pub fn new(me: VoterId, now: Instant) -> Campaign {
+        Campaign { me, heard: now, stood: None, promised: None }
+    }
+
+    /// A leader of the present term spoke.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.stood = None;
+    }
+
+    /// This voter gave its vote: the one it gave it to has time to speak.
+    pub fn voted(&mut self, now: Instant, candidate: VoterId) {
+        self.stood = Some(now);
+        self.promised = Some((candidate, now + STAGGER * 2));
+    }
+
+    /// When a leader spoke last.
+    pub fn last_heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Whether to canvass now. `rank`: this voter's place among the voters, the first is 0; `alone`: there is no other.
+    pub fn stands(&mut self, now: Instant, rank: usize, alone: bool) -> bool {
+        let rank = u32::try_from(rank).unwrap_or(LINE).min(LINE);
+        let due = match self.stood {
+            stood if alone => stood.unwrap_or(self.heard) + STAGGER,
+            None => self.heard + PATIENCE + STAGGER * rank,
+            // Longer than an encouragement binds, and out of step with everybody else in line.
+            Some(stood) => stood + STAGGER * (2 + rank),
+        };
+        if now < due {
+            return false;
+        }
+        self.stood = Some(now);
+        true
+    }
+
+    /// Whether to encourage `candidate`, whose log ends at `theirs`; ours at `ours`.
+    pub fn encourages(
+        &mut self,
+        now: Instant,
+        candidate: VoterId,
+        theirs: Option<LogId>,
+        ours: Option<LogId>,
+    ) -> Result<(), &'static str> {
+        // What this voter asks itself it asks after its own silence has been long enough.
+        if candidate != self.me && now < self.heard + QUIET {
+            return Err("it hears a leader");
+        }
+        if theirs < ours {
+            return Err("its log is longer");
+        }
+        match self.promised {
+            // Its own hopes yield to a longer log: it could not win against it, only stand in its way for ever.
+            Some((other, _)) if other == self.me && theirs > ours => {
+                self.promised = Some((candidate, now + STAGGER));
+                Ok(())
+            }
+            Some((other, until)) if other != candidate && now < until => Err("it encouraged another"),
+            _ => {
+                self.promised = Some((candidate, now + STAGGER));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether `yes` is a majority of every one of `configs` (two while a membership changes).
+pub fn majority<'a>(
+    configs: impl IntoIterator<Item = &'a std::collections::BTreeSet<VoterId>>,
+    yes: impl Fn(VoterId) -> bool,
+) -> bool {
+    let mut configs = configs.into_iter().peekable();
+    configs.peek().is_some()
+        && configs.all(|voters| voters.iter().filter(|id| yes(**id)).count() * 2 > voters.len())
+}
+
+/// The latest moment that a majority of every config has answered since: what a leader's authority counts from.
+pub fn acknowledged<'a>(
+    configs: impl IntoIterator<Item = &'a std::collections::BTreeSet<VoterId>>,
+    answered: impl Fn(VoterId) -> Option<Instant>,
+) -> Option<Instant> {
+    let of_one = |voters: &std::collections::BTreeSet<VoterId>| {
+        let mut times: Vec<Option<Instant>> = voters.iter().map(|id| answered(*id)).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        times.get(voters.len() / 2).copied().flatten()
+    };
+    configs.into_iter().map(of_one).min().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quorum::raft_codec::tests::log_id;
+    use std::collections::BTreeSet;
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn voters_stand_one_after_the_other_and_never_while_they_hear() {
+        let start = Instant::now();
+        for rank in 0..3_u64 {
+            let mut voter = Campaign::new(rank, start);
+            let due = 600 + 150 * rank;
+            assert!(!voter.stands(at(start, due - 1), rank as usize, false));
+            assert!(voter.stands(at(start, due), rank as usize, false));
+            let again = due + 300 + 150 * rank;
+            assert!(!voter.stands(at(start, again - 1), rank as usize, false));
+            assert!(voter.stands(at(start, again), rank as usize, false));
+            voter.heard(at(start, 5000));
+            assert!(!voter.stands(at(start, 5000 + due - 1), rank as usize, false));
+        }
+        let mut alone = Campaign::new(1, start);
+        assert!(alone.stands(at(start, 150), 0, true), "a voter alone waits for nobody");
+        assert!(!alone.stands(at(start, 299), 0, true), "but does not stand all the time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_one_candidate_is_encouraged_at_a_time() {
+        let start = Instant::now();
+        let mut voter = Campaign::new(1, start);
+        let (short, long) = (Some(log_id(1, 4)), Some(log_id(1, 5)));
+        assert_eq!(voter.encourages(at(start, 499), 2, long, long), Err("it hears a leader"));
+        assert_eq!(voter.encourages(at(start, 500), 2, short, long), Err("its log is longer"));
+        assert_eq!(voter.encourages(at(start, 500), 2, long, long), Ok(()));
+        assert_eq!(voter.encourages(at(start, 600), 3, long, short), Err("it encouraged another"));
+        assert_eq!(voter.encourages(at(start, 600), 2, long, long), Ok(()), "the same one again");
+        assert_eq!(voter.encourages(at(start, 750), 3, long, short), Ok(()));
+        assert_eq!(voter.encourages(at(start, 900), 1, short, short), Ok(()), "itself");
+        assert_eq!(voter.encourages(at(start, 901), 3, short, short), Err("it encouraged another"));
+        assert_eq!(voter.encourages(at(start, 902), 3, long, short), Ok(()), "a longer log comes first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_majority_is_one_of_every_config() {
+        let (old, new) = (BTreeSet::from([1, 2, 3]), BTreeSet::from([3, 4, 5]));
+        assert!(majority([&old], |id| id < 3));
+        assert!(!majority([&old], |id| id < 2));
+        assert!(!majority([&old, &new], |id| id < 4), "one of three of the new ones");
+        assert!(majority([&old, &new], |id| id > 1 && id < 5));
+        assert!(!majority([], |_| true), "nobody elects where nobody votes");
+        let start = Instant::now();
+        let answered = |id: VoterId| (id != 5).then(|| at(start, id * 10));
+        assert_eq!(acknowledged([&old], answered), Some(at(start, 20)));
+        assert_eq!(acknowledged([&old, &new], answered), Some(at(start, 20)));
+        assert_eq!(acknowledged([&new], |id| answered(id).filter(|_| id == 3)), None);
+    }
+}
