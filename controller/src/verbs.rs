@@ -15,6 +15,7 @@ use crate::error::{
     UnregisterError,
 };
 use crate::id::{BrokerEpoch, BrokerId, TopicId};
+use crate::record::kinds::Record;
 use crate::rpc::Answer;
 use crate::server::{Decided, Server, each, many, overtaken};
 
@@ -28,6 +29,8 @@ impl Server {
         let live = self.watch.liveness.is_live(asked.id, now);
         let decision = brokers::register(&self.draft.image, &self.policy, asked, live)?;
         self.watch.liveness.registered(asked.id, decision.answer, self.current.load().offset, now);
+        let partitions = partitions(&decision);
+        tracing::info!(broker = asked.id.0, epoch = decision.answer.0, partitions, "a broker registers");
         Ok(decision)
     }
 
@@ -41,7 +44,18 @@ impl Server {
             Some(_) => self.watch.liveness.hear(image, beat, self.current.load().offset, Instant::now()),
             None => Heard { caught_up: false, seen_by_all: false },
         };
-        brokers::heartbeat(image, &self.policy, beat, heard)
+        let decision = brokers::heartbeat(image, &self.policy, beat, heard)?;
+        if !decision.group.records.is_empty() {
+            let (HeartbeatAnswer { fenced, .. }, partitions) = (decision.answer, partitions(&decision));
+            tracing::info!(
+                broker = beat.id.0,
+                fenced,
+                stops = beat.wants_stop,
+                partitions,
+                "a broker changes"
+            );
+        }
+        Ok(decision)
     }
 
     /// Changes ISRs. A row that is already as asked may be what the attempt before made.
@@ -131,8 +145,9 @@ impl Server {
             return;
         }
         for id in self.watch.liveness.expired(&self.draft.image, now) {
-            tracing::warn!(broker = id.0, "a broker was not heard for a session and is fenced");
             let decision = brokers::expire(&self.draft.image, &self.policy, id);
+            let partitions = partitions(&decision);
+            tracing::warn!(broker = id.0, partitions, "a broker was not heard for a session and is fenced");
             self.draft.take(decision);
         }
         if self.watch.rebalances(now) {
@@ -145,4 +160,9 @@ impl Server {
             self.draft.take(given_back);
         }
     }
+}
+
+/// How many partitions a decision changes.
+fn partitions<T>(decision: &Decision<T>) -> usize {
+    decision.group.records.iter().filter(|record| matches!(record, Record::Partition { .. })).count()
 }
