@@ -236,7 +236,7 @@ mod tests {
             id,
             directories: vec![uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2)],
             boot: Some(uuid::Uuid::from_u128(3)),
-            clean: true,
+            stopped: Some(BrokerEpoch(6)),
             ..BrokerRegistration::default()
         };
         let beat = Heartbeat { id, epoch, image_offset: 5, wants_fence: true, wants_stop: false };

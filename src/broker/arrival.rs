@@ -74,9 +74,16 @@ fn registration(shared: &Shared, storage: &Storage, doors: &Doors) -> BrokerRegi
         rack: shared.config.rack.clone(),
         directories: storage.dirs().iter().map(|dir| dir.directory.identity().directory_id).collect(),
         boot: doors.boot,
-        clean: storage.dirs().iter().all(|dir| dir.directory.was_clean()),
+        stopped: stopped(storage),
         features: FEATURE_RANGE,
     }
+}
+
+/// The broker epoch that the markers of a clean stop name, if every directory has one and they agree.
+fn stopped(storage: &Storage) -> Option<BrokerEpoch> {
+    let mut epochs = storage.dirs().iter().map(|dir| dir.directory.clean_shutdown()?.broker_epoch);
+    let first = epochs.next()??;
+    epochs.all(|epoch| epoch == Some(first)).then_some(BrokerEpoch(first))
 }
 
 /// Kafka's number of the only security protocol there is so far.

@@ -85,7 +85,6 @@ impl Pair {
             }],
             rack: Some("there".to_owned()),
             directories: vec![Uuid::from_u128(22)],
-            clean: true,
             features: FEATURE_RANGE,
             ..BrokerRegistration::default()
         };

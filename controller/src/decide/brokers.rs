@@ -36,8 +36,8 @@ pub struct BrokerRegistration {
     /// Names the boot of its machine, if the machine tells: what was written in it is in the page cache or on disk.
     #[serde(with = "crate::serial::optional_uuid")]
     pub boot: Option<Uuid>,
-    /// Every directory has the marker of a clean stop.
-    pub clean: bool,
+    /// The broker epoch under which every directory was left by a clean stop; none after an unclean one.
+    pub stopped: Option<BrokerEpoch>,
     /// What its binary can run at.
     pub features: FeatureRange,
 }
@@ -53,7 +53,7 @@ impl Default for BrokerRegistration {
             rack: None,
             directories: Vec::new(),
             boot: None,
-            clean: false,
+            stopped: None,
             features: FEATURE_RANGE,
         }
     }
@@ -144,12 +144,14 @@ fn broker(asked: &BrokerRegistration, epoch: BrokerEpoch, amended: Option<&Broke
     }
 }
 
-/// How far what the earlier incarnation held can be trusted: after a clean stop, or in the same boot, whose page
-/// cache outlives a process; never with a directory missing.
+/// How far what the earlier incarnation held can be trusted: after its clean stop, or in the same boot, whose page
+/// cache outlives a process. Never with a directory missing, or left by an incarnation before it: that is an older
+/// copy of the disk.
 fn gone(known: &Broker, asked: &BrokerRegistration) -> Gone {
-    let wiped = known.directories.iter().any(|directory| !asked.directories.contains(directory));
+    let missing = known.directories.iter().any(|directory| !asked.directories.contains(directory));
+    let wiped = missing || asked.stopped.is_some_and(|epoch| epoch != known.epoch);
     let same_boot = known.boot.is_some() && known.boot == asked.boot;
-    Gone { id: asked.id, distrusted: wiped || !(asked.clean || same_boot), wiped }
+    Gone { id: asked.id, distrusted: wiped || !(asked.stopped.is_some() || same_boot), wiped }
 }
 
 fn check(image: &MetadataImage, asked: &BrokerRegistration, live: bool) -> Result<(), RegisterError> {

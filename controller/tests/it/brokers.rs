@@ -160,8 +160,7 @@ async fn a_broker_that_is_alone_leads_from_its_registration_on_and_is_never_fenc
     let before = cluster.controller.image().offset;
     assert_eq!(cluster.stop(1).await, HeartbeatAnswer { fenced: false, may_stop: true });
     assert_eq!(cluster.controller.image().offset, before);
-    let back = BrokerRegistration { clean: false, ..at_home(1, 2) };
-    cluster.controller.register_broker(back).await.expect("registered");
+    cluster.controller.register_broker(at_home(1, 2)).await.expect("registered");
     assert_eq!(cluster.controller.image().offset, before + 1, "one entry");
     assert_eq!(state(&cluster.row(a)), (Some(1), 1, vec![1], vec![]));
 }
@@ -307,35 +306,42 @@ async fn below_min_insync_replicas_who_leaves_the_isr_stays_eligible() {
     );
 }
 
+/// How broker 1 comes back, and whether it stays eligible.
+async fn back_as(change: impl Fn(&mut BrokerRegistration, BrokerEpoch)) -> Vec<i32> {
+    let mut cluster = Cluster::of(2).await;
+    let booted =
+        |incarnation| BrokerRegistration { boot: Some(Uuid::from_u128(5)), ..at_home(1, incarnation) };
+    let a = cluster.create("a", &[&[1, 2]]).await;
+    cluster.set(a, "min.insync.replicas", "2").await;
+    cluster.epochs[0] = cluster.controller.register_broker(booted(2)).await.expect("registered");
+    cluster.beat(1).await;
+    cluster.alter(2, cluster.isr_change(a, &[1, 2])).await.expect("1 is in sync");
+    let mut back = booted(3);
+    change(&mut back, cluster.epoch(1));
+    cluster.pass(1_500, &[1]).await;
+    assert_eq!(ids(&cluster.row(a).elr), [1], "as long as nobody knows how it stopped");
+    cluster.controller.register_broker(back).await.expect("registered");
+    let row = cluster.row(a);
+    assert_eq!(row.leader, Some(BrokerId(2)));
+    ids(&row.elr)
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unclean_stop_counts_unless_the_boot_is_the_same() {
-    for (same_boot, wiped, elr) in [(true, false, vec![1]), (false, false, vec![]), (true, true, vec![])] {
-        let cluster = Cluster::of(2).await;
-        let boot = |boot: u128, registration| BrokerRegistration {
-            boot: Some(Uuid::from_u128(boot)),
-            clean: false,
-            ..registration
-        };
-        let mut cluster = cluster;
-        let a = cluster.create("a", &[&[1, 2]]).await;
-        cluster.set(a, "min.insync.replicas", "2").await;
-        cluster.epochs[0] =
-            cluster.controller.register_broker(boot(5, at_home(1, 2))).await.expect("registered");
-        cluster.beat(1).await;
-        cluster.alter(2, cluster.isr_change(a, &[1, 2])).await.expect("1 is in sync");
-        let mut back = boot(if same_boot { 5 } else { 6 }, at_home(1, 3));
-        if wiped {
-            back.directories = vec![Uuid::from_u128(55)];
-            cluster.pass(1_500, &[1]).await;
-        }
-        cluster.controller.register_broker(back).await.expect("registered");
-        let row = cluster.row(a);
-        assert_eq!(
-            (row.leader, ids(&row.elr)),
-            (Some(BrokerId(2)), elr),
-            "same boot {same_boot}, wiped {wiped}"
-        );
-    }
+    const NOBODY: [i32; 0] = [];
+    let other_boot = Some(Uuid::from_u128(6));
+    assert_eq!(back_as(|_, _| {}).await, [1], "its page cache survived");
+    assert_eq!(back_as(|back, _| back.boot = other_boot).await, NOBODY);
+    let clean = |back: &mut BrokerRegistration, known| {
+        (back.boot, back.stopped) = (other_boot, Some(known));
+    };
+    assert_eq!(back_as(clean).await, [1]);
+    let older_copy = |back: &mut BrokerRegistration, known: BrokerEpoch| {
+        back.stopped = Some(BrokerEpoch(known.0 - 1));
+    };
+    assert_eq!(back_as(older_copy).await, NOBODY, "an incarnation before that one left this disk");
+    let another_disk = |back: &mut BrokerRegistration, _| back.directories = vec![Uuid::from_u128(55)];
+    assert_eq!(back_as(another_disk).await, NOBODY);
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,8 +351,7 @@ async fn a_wiped_last_leader_does_not_lead_over_those_that_hold_something() {
     cluster.alter(1, cluster.isr_change(a, &[1])).await.expect("2 fell behind");
     cluster.pass(1_500, &[1]).await;
     assert_eq!(state(&cluster.row(a)).0, None);
-    let wiped =
-        BrokerRegistration { directories: vec![Uuid::from_u128(55)], clean: false, ..broker_of(1, 2) };
+    let wiped = BrokerRegistration { directories: vec![Uuid::from_u128(55)], ..broker_of(1, 2) };
     cluster.epochs[0] = cluster.controller.register_broker(wiped).await.expect("registered");
     cluster.beat(1).await;
     let row = cluster.row(a);

@@ -223,10 +223,11 @@ impl World {
             *self.disks.entry(id).and_modify(|disk| *disk += u128::from(back == Back::Wiped)).or_insert(1);
         let named =
             |kind: u128, nth: u128| Uuid::from_u128((kind << 64) | (u128::from(id as u32) << 32) | nth);
+        let known = self.image.brokers.get(BrokerId(id)).map(|broker| broker.epoch);
         BrokerRegistration {
             directories: vec![named(1, disk)],
             boot: Some(named(2, boot)),
-            clean: back == Back::Clean,
+            stopped: known.filter(|_| back == Back::Clean),
             ..broker_of(id, fresh)
         }
     }

@@ -73,7 +73,6 @@ pub fn broker_of(id: i32, incarnation: u128) -> BrokerRegistration {
         incarnation: Uuid::from_u128(incarnation),
         endpoints: vec![endpoint],
         rack: None,
-        clean: true,
         ..BrokerRegistration::default()
     }
 }
