@@ -14,9 +14,9 @@ use crate::quorum::type_config::{LogId, VoterId};
 pub const BEAT: Duration = Duration::from_millis(100);
 /// For so long after a beat a voter knows that it has a leader; a leader whose beats a majority did not answer for so
 /// long knows that it may have been replaced.
-pub const QUIET: Duration = Duration::from_millis(500);
+pub const QUIET: Duration = Duration::from_millis(700);
 /// The first in line stands after this much silence.
-const PATIENCE: Duration = Duration::from_millis(600);
+const PATIENCE: Duration = Duration::from_millis(750);
 /// Each further one waits this much longer; also for how long an encouragement binds.
 pub const STAGGER: Duration = Duration::from_millis(150);
 /// Voters in line behind which nobody waits longer still.
@@ -139,7 +139,7 @@ mod tests {
         let start = Instant::now();
         for rank in 0..3_u64 {
             let mut voter = Campaign::new(rank, start);
-            let due = 600 + 150 * rank;
+            let due = 750 + 150 * rank;
             assert!(!voter.stands(at(start, due - 1), rank as usize, false));
             assert!(voter.stands(at(start, due), rank as usize, false));
             let again = due + 300 + 150 * rank;
@@ -158,15 +158,15 @@ mod tests {
         let start = Instant::now();
         let mut voter = Campaign::new(1, start);
         let (short, long) = (Some(log_id(1, 4)), Some(log_id(1, 5)));
-        assert_eq!(voter.encourages(at(start, 499), 2, long, long), Err("it hears a leader"));
-        assert_eq!(voter.encourages(at(start, 500), 2, short, long), Err("its log is longer"));
-        assert_eq!(voter.encourages(at(start, 500), 2, long, long), Ok(()));
-        assert_eq!(voter.encourages(at(start, 600), 3, long, short), Err("it encouraged another"));
-        assert_eq!(voter.encourages(at(start, 600), 2, long, long), Ok(()), "the same one again");
-        assert_eq!(voter.encourages(at(start, 750), 3, long, short), Ok(()));
-        assert_eq!(voter.encourages(at(start, 900), 1, short, short), Ok(()), "itself");
-        assert_eq!(voter.encourages(at(start, 901), 3, short, short), Err("it encouraged another"));
-        assert_eq!(voter.encourages(at(start, 902), 3, long, short), Ok(()), "a longer log comes first");
+        assert_eq!(voter.encourages(at(start, 699), 2, long, long), Err("it hears a leader"));
+        assert_eq!(voter.encourages(at(start, 700), 2, short, long), Err("its log is longer"));
+        assert_eq!(voter.encourages(at(start, 700), 2, long, long), Ok(()));
+        assert_eq!(voter.encourages(at(start, 800), 3, long, short), Err("it encouraged another"));
+        assert_eq!(voter.encourages(at(start, 800), 2, long, long), Ok(()), "the same one again");
+        assert_eq!(voter.encourages(at(start, 950), 3, long, short), Ok(()));
+        assert_eq!(voter.encourages(at(start, 1100), 1, short, short), Ok(()), "itself");
+        assert_eq!(voter.encourages(at(start, 1101), 3, short, short), Err("it encouraged another"));
+        assert_eq!(voter.encourages(at(start, 1102), 3, long, short), Ok(()), "a longer log comes first");
     }
 
     #[tokio::test(start_paused = true)]
