@@ -468,7 +468,7 @@ impl Controller {
         &self,
         count: usize,
         request: Request,
-        said: fn(Answer) -> Option<Vec<Result<T, E>>>,
+        said: fn(Answer) -> Option<Each<T, E>>,
     ) -> Vec<Result<T, E>> {
         match self.ask(request, said).await {
             Ok(answers) if answers.len() == count => answers,
@@ -477,6 +477,9 @@ impl Controller {
         }
     }
 }
+
+/// One answer per item of a request.
+type Each<T, E> = Vec<Result<T, E>>;
 
 /// Why an attempt gave no answer.
 struct Failed {

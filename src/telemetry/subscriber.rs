@@ -6,8 +6,7 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// What a plain level leaves out: packages whose `info` says nothing to an operator.
-const QUIETER: &str =
-    "openraft=warn,foyer=warn,object_store=warn,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,h2=warn";
+const QUIETER: &str = "openraft=error,openraft::replication=off,foyer=warn,object_store=warn,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,h2=warn";
 
 /// Sets the process's subscriber up. `format`: `auto`, `human` or `json`; `level`: a level or a filter.
 ///

@@ -23,8 +23,10 @@ use crate::transport::{Address, TransportError};
 
 type RpcError<E = RaftError<VoterId>> = RPCError<VoterId, BasicNode, E>;
 
-/// Between two tries to reach a member that was not there.
+/// Between the first two tries to reach a member that was not there; each further pause is twice as long.
 const RETRY: Duration = Duration::from_millis(50);
+/// The longest pause: so late at most does a member that is back hear of what it missed.
+const RETRY_MAX: Duration = Duration::from_millis(400);
 
 /// Makes connections to members.
 #[derive(Debug, Clone)]
@@ -109,6 +111,6 @@ impl RaftNetwork<TypeConfig> for Connection {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(std::iter::repeat(RETRY))
+        Backoff::new(std::iter::successors(Some(RETRY), |pause| Some((*pause * 2).min(RETRY_MAX))))
     }
 }

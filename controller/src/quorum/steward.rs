@@ -64,6 +64,8 @@ pub struct Steward {
 pub struct State {
     underway: FuturesUnordered<BoxFuture<'static, Event>>,
     beating: BTreeSet<VoterId>,
+    /// Members that did not answer the last beat.
+    silent: BTreeSet<VoterId>,
     next_beat: Option<Instant>,
     /// When the last question to raft's core was asked, if it is unanswered; and how many were.
     asked_core: Option<Instant>,
@@ -180,6 +182,7 @@ impl Steward {
             }
             let membership = view.membership_config.membership();
             self.contacts.keep(|id| membership.get_node(&id).is_some());
+            self.state.silent.retain(|id| membership.get_node(id).is_some());
             let me = self.me;
             for (id, node) in membership.nodes().filter(|(id, _)| **id != me) {
                 self.beat(*id, node, term, view.last_log_index.map_or(0, |last| last + 1), now);
@@ -412,7 +415,7 @@ impl Steward {
         self.state.turn += 1;
         let any = contacts.get(self.state.turn % contacts.len().max(1)).map(|address| (0, address.clone()));
         // Every other time whoever is next: who was named may be gone.
-        let named = if self.state.turn % 2 == 0 {
+        let named = if self.state.turn.is_multiple_of(2) {
             self.state.hint.take().or(leader)
         } else {
             leader.or(self.state.hint.take())
@@ -440,17 +443,7 @@ impl Steward {
                     self.state.session_from = self.state.session_from.or(last);
                 }
             }
-            Event::Beaten(member, term, sent, end, answer) => {
-                self.state.beating.remove(&member);
-                match answer {
-                    Ok(answer) if answer.heard => {
-                        let (wall, all) = (self.clock.now_ms(), answer.log_end >= end);
-                        self.contacts.note(term, member, sent, wall, answer.log_end, all);
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::debug!(member = %node_of(member), %error, "a beat was not heard"),
-                }
-            }
+            Event::Beaten(member, term, sent, end, answer) => self.beaten(member, (term, sent, end), answer),
             Event::Canvassed(yes) => {
                 self.state.canvassing = false;
                 self.elect(&yes);
@@ -464,6 +457,31 @@ impl Steward {
                 self.joined(answer);
             }
             Event::Changed => {}
+        }
+    }
+
+    /// One line for a member that falls silent, one when it speaks again.
+    fn beaten(
+        &mut self,
+        member: VoterId,
+        (term, sent, end): (u64, Instant, u64),
+        answer: Result<BeatAnswer, CallError>,
+    ) {
+        self.state.beating.remove(&member);
+        match answer {
+            Ok(answer) => {
+                if self.state.silent.remove(&member) {
+                    tracing::info!(node = %node_of(member), "a member of the quorum answers again");
+                }
+                if answer.heard {
+                    let (wall, all) = (self.clock.now_ms(), answer.log_end >= end);
+                    self.contacts.note(term, member, sent, wall, answer.log_end, all);
+                }
+            }
+            Err(error) if self.state.silent.insert(member) => {
+                tracing::warn!(node = %node_of(member), %error, "a member of the quorum does not answer");
+            }
+            Err(_) => {}
         }
     }
 
