@@ -5,8 +5,20 @@ use crate::api::context::Audience;
 use crate::wire::api_key::ApiKey;
 
 /// What a controller's listener answers beside other nodes: Kafka's tools with `--bootstrap-controller` (KIP-919).
-const ON_CONTROLLERS: &[ApiKey] =
-    &[ApiKey::ApiVersions, ApiKey::DescribeConfigs, ApiKey::IncrementalAlterConfigs, ApiKey::DescribeCluster];
+const ON_CONTROLLERS: &[ApiKey] = &[
+    ApiKey::ApiVersions,
+    ApiKey::DescribeConfigs,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
+    ApiKey::DescribeCluster,
+    ApiKey::UnregisterBroker,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
+];
 
 /// Whether a listener of this audience takes requests of `key`.
 pub fn takes(audience: Audience, key: ApiKey) -> bool {

@@ -165,6 +165,14 @@ impl Context {
         }
     }
 
+    /// Whom clients are told to send administrative requests to: the broker in whose process the quorum's leader runs,
+    /// where they can reach it; else this one, which passes them on.
+    pub fn controller_id(&self) -> i32 {
+        let leader = self.shared.controller.quorum().leader.map(|leader| leader.0);
+        let reached = leader.filter(|id| self.metadata().broker(*id, &self.peer.listener.name).is_some());
+        reached.unwrap_or(self.shared.config.node_id)
+    }
+
     /// Waits until this broker has acted on the metadata image of `offset`; false when it stopped before.
     pub async fn assigned(&self, offset: u64) -> bool {
         self.shared.assigned.clone().wait_for(|reached| *reached >= offset).await.is_ok()

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::api::admin::{
     alter_configs, cluster, describe_configs, elect_leaders, features, log_dirs, move_log_dirs, quorum,
-    reassign, unregister,
+    reassign, unregister, voters,
 };
 use crate::api::admission::takes;
 use crate::api::context::{Answer, Context};
@@ -14,7 +14,7 @@ use crate::api::groups::{
     delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
     offset_commit, offset_fetch, sync_group,
 };
-use crate::api::session::api_versions;
+use crate::api::session::{api_versions, nodes};
 use crate::api::topics::{
     create_partitions, create_topics, delete_topics, describe_topic_partitions, metadata,
 };
@@ -32,7 +32,7 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         return Answer::Close("this broker is still starting".to_owned());
     }
     match body {
-        Body::Node(_) => Answer::Close("this node has no others in its quorum".to_owned()),
+        Body::Node(request) => nodes::handle(ctx, &header, request),
         Body::Produce(view) => produce::handle(ctx, &header, view),
         Body::Fetch(view) => fetch::handle(ctx, &header, view),
         Body::ListOffsets(request) => list_offsets::handle(ctx, &header, request),
@@ -61,9 +61,11 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::ElectLeaders(request) => elect_leaders::handle(ctx, &header, request),
         Body::AlterPartitionReassignments(request) => reassign::alter(ctx, &header, request),
         Body::ListPartitionReassignments(request) => reassign::list(ctx, &header, &request),
-        Body::DescribeQuorum(request) => quorum::handle(ctx, &header, &request),
+        Body::DescribeQuorum(request) => quorum::handle(ctx, &header, request),
         Body::UpdateFeatures(request) => features::handle(ctx, &header, request),
         Body::UnregisterBroker(request) => unregister::handle(ctx, &header, &request),
+        Body::AddRaftVoter(request) => voters::add(ctx, &header, request),
+        Body::RemoveRaftVoter(request) => voters::remove(ctx, &header, request),
         Body::ApiVersions(request) => api_versions::handle(ctx, &header, &request),
         Body::ApiVersionsUnsupported => api_versions::unsupported(&header),
         Body::DeleteRecords(request) => delete_records::handle(ctx, &header, request),

@@ -236,7 +236,7 @@ impl From<ErrorCode> for Failure {
 mod admin {
     use firnline_controller::error::{
         AllocateError, AlterConfigsError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-        ElectError, FeatureLevelError, ReassignError, Unavailable, UnregisterError,
+        ElectError, FeatureLevelError, ReassignError, Unavailable, UnregisterError, VoterError,
     };
 
     use super::ErrorCode;
@@ -351,6 +351,18 @@ mod admin {
                 | FeatureLevelError::Unknown { .. }
                 | FeatureLevelError::UnsupportedByBroker { .. } => ErrorCode::InvalidUpdateVersion,
                 FeatureLevelError::Unavailable(unavailable) => unavailable.into(),
+            }
+        }
+    }
+
+    impl From<&VoterError> for ErrorCode {
+        fn from(error: &VoterError) -> ErrorCode {
+            match error {
+                VoterError::Unknown(_) | VoterError::NoVoter(_) => ErrorCode::VoterNotFound,
+                VoterError::AlreadyVotes(_) => ErrorCode::DuplicateVoter,
+                VoterError::NotCaughtUp(_) | VoterError::InProgress => ErrorCode::RequestTimedOut,
+                VoterError::LastVoter(_) => ErrorCode::InvalidRequest,
+                VoterError::Unavailable(unavailable) => unavailable.into(),
             }
         }
     }

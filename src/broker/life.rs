@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use crate::broker::start_error::StartError;
 use crate::config::broker::Cluster;
 
 /// Pause between two tries to register.
@@ -108,7 +109,7 @@ impl Life {
     ///
     /// # Errors
     /// What the controller refuses for good, or the last failure once the time is up.
-    pub async fn register(parts: Parts) -> Result<Life, RegisterError> {
+    pub async fn register(parts: Parts) -> Result<Life, StartError> {
         let until = Instant::now() + Duration::from_millis(parts.times.registration_ms);
         let mut said = None;
         let epoch = loop {
@@ -116,7 +117,14 @@ impl Life {
                 Ok(epoch) => break epoch,
                 Err(error) => error,
             };
-            if !passes(&error) || Instant::now() + AGAIN >= until {
+            // A node that the quorum does not take knows nobody to register with: the reason is the quorum's.
+            let trouble = parts.controller.quorum().trouble;
+            let error = match (trouble, error) {
+                (Some(why), RegisterError::Unavailable(_)) => StartError::NotAMember(why),
+                (_, error) if !passes(&error) => return Err(error.into()),
+                (_, error) => error.into(),
+            };
+            if Instant::now() + AGAIN >= until {
                 return Err(error);
             }
             say_once(&mut said, &error);

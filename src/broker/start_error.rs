@@ -22,12 +22,9 @@ pub enum StartError {
     /// The quorum did not take this broker.
     #[error("the broker could not register: {0}")]
     Register(#[from] firnline_controller::error::RegisterError),
-    /// A quorum that this build cannot take part in.
-    #[error(
-        "a quorum of several nodes cannot be joined yet: start this node with process.roles=broker,controller \
-         and without other voters"
-    )]
-    OthersInQuorum,
+    /// The quorum does not take this node.
+    #[error("the quorum does not take this node: {0}")]
+    NotAMember(String),
     /// A port.
     #[error("listener {listener} cannot listen on {address}: {source}{}", hint(.source))]
     Listen {

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use firnline_controller::client::{Controller, ControllerConfig};
 use firnline_controller::id::BrokerId;
+use firnline_controller::quorum::plan::Plan;
+use firnline_controller::transport::Address;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::api::context::Shared;
+use crate::api::context::{ServedListener, Shared};
 use crate::api::counters::Counters;
 use crate::api::data::fetch_session::FetchSessions;
 use crate::api::said_once::SaidOnce;
@@ -33,7 +36,7 @@ use crate::broker::start_error::StartError;
 use crate::broker::storage::{QUORUM_LOG, Storage, cluster_of};
 use crate::broker::tier_commit::QuorumCommit;
 use crate::broker::tiers::Tiers;
-use crate::config::broker::{BrokerConfig, Quorum};
+use crate::config::broker::{BrokerConfig, Voter};
 use crate::coordinator::group::coordinator::{GroupCoordinator, Parts as GroupParts};
 use crate::metadata::producer_ids::ProducerIds;
 use crate::partition::cold_lane::ColdLane;
@@ -42,12 +45,12 @@ use crate::purgatory::delayed::WakeBoard;
 use crate::replication::fetchers::Fetchers;
 use crate::server::cores::{CoreError, CoreSetup, Cores};
 use crate::server::listener::{Doorman, accept};
+use crate::transport::nodes::Nodes;
 
 impl Broker {
     /// Starts a broker; it serves when this answers. Call it on a multi-threaded or current-thread runtime alike; with
     /// simulated doors inside a `LocalSet`.
     pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Broker, StartError> {
-        refuse_others(&config)?;
         let runtimes = Runtimes::start(doors.single_threaded, config.quorum.is_some())?;
         match assemble(Arc::new(config), doors, &runtimes).await {
             Ok(running) => Ok(Broker::new(running, runtimes)),
@@ -70,7 +73,7 @@ async fn assemble(
     disk::watch(&storage, &config.log);
     let bound = bind_all(&config, &doors).await?;
     let listeners: Vec<_> = bound.iter().map(|(_, served)| served.clone()).collect();
-    let controller = start_controller(&config, &cluster_id, &doors, runtimes).await?;
+    let controller = start_controller(&config, &storage, &cluster_id, &doors, &listeners, runtimes).await?;
     let commit = QuorumCommit::start(controller.clone(), &runtimes.quorum);
     let tiers = Tiers::open(&config, &cluster_id, &doors, commit.clone(), runtimes)?;
     look_at_bucket(tiers.as_ref().filter(|_| doors.bucket.is_none()), runtimes);
@@ -128,16 +131,6 @@ async fn assemble(
     following.extend(rounds);
     following.push(start_keeper(&shared, runtimes));
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, fetchers, joined, lost })
-}
-
-fn refuse_others(config: &BrokerConfig) -> Result<(), StartError> {
-    let others = |quorum: &Quorum| {
-        !quorum.bootstrap.is_empty() || quorum.voters.iter().any(|voter| voter.id != config.node_id)
-    };
-    match config.roles.broker && !config.quorum.as_ref().is_some_and(others) {
-        true => Ok(()),
-        false => Err(StartError::OthersInQuorum),
-    }
 }
 
 fn assigned_parts(
@@ -257,20 +250,45 @@ fn start_following(shared: &Arc<Shared>, assignment: Assignment, runtimes: &Runt
 
 async fn start_controller(
     config: &BrokerConfig,
+    storage: &Storage,
     cluster_id: &str,
     doors: &Doors,
+    listeners: &[Arc<ServedListener>],
     runtimes: &Runtimes,
 ) -> Result<Controller, StartError> {
-    let dir = config.log_dirs[0].join(format!("{QUORUM_LOG}-0"));
-    let (node_id, cluster_id) = (BrokerId(config.node_id), cluster_id.to_owned());
+    let address = listeners
+        .iter()
+        .find(|served| served.audience.has_nodes())
+        .map(|served| Address { host: served.advertised_host.clone(), port: served.advertised_port });
     let start = ControllerConfig {
+        node_id: BrokerId(config.node_id),
+        cluster_id: cluster_id.to_owned(),
+        dir: config.log_dirs[0].join(format!("{QUORUM_LOG}-0")),
+        directory: storage.dirs().first().map_or(Uuid::nil(), |dir| dir.directory.identity().directory_id),
+        files: doors.files.clone(),
         clock: doors.clock.clone(),
         entropy: doors.entropy.clone(),
         snapshot_every_records: SNAPSHOT_EVERY_RECORDS,
         policy: policy(config),
-        ..ControllerConfig::alone(node_id, cluster_id, dir, doors.files.clone())
+        plan: plan(config),
+        address,
+        transport: Arc::new(Nodes::new(doors.net.clone(), runtimes.peers.clone(), config.node_id)),
     };
     Ok(Runtimes::on(&runtimes.quorum, Controller::start(start)).await??)
+}
+
+/// How this node finds its quorum.
+fn plan(config: &BrokerConfig) -> Plan {
+    let Some(quorum) = &config.quorum else { return Plan::Alone };
+    let address = |host: &str, port| Address { host: host.to_owned(), port };
+    if !quorum.voters.is_empty() {
+        let voter = |voter: &Voter| (BrokerId(voter.id), address(&voter.host, voter.port));
+        return Plan::Voters(quorum.voters.iter().map(voter).collect());
+    }
+    match quorum.bootstrap.is_empty() {
+        true => Plan::Alone,
+        false => Plan::Join(quorum.bootstrap.iter().map(|(host, port)| address(host, *port)).collect()),
+    }
 }
 
 /// Metadata records between two snapshots.

@@ -74,6 +74,10 @@ pub enum ApiKey {
     UnregisterBroker = 64,
     /// Topics page by page.
     DescribeTopicPartitions = 75,
+    /// Let a controller vote.
+    AddRaftVoter = 80,
+    /// Take a controller's vote.
+    RemoveRaftVoter = 81,
     /// Ours: what nodes of one cluster say to each other. Never advertised, and opaque to this room.
     Node = 32100,
 }
@@ -149,6 +153,8 @@ pub const TABLE: &[Api] = &[
     Api { key: ApiKey::DescribeCluster, name: "DescribeCluster", min: 0, max: 2, flexible_from: 0, doc: "Cluster id, controller, brokers.", test: "every_version::admin::describe_cluster", outside: "Java 2" },
     Api { key: ApiKey::UnregisterBroker, name: "UnregisterBroker", min: 0, max: 0, flexible_from: 0, doc: "Forget a broker that is gone.", test: "every_version::cluster::unregister_broker", outside: "Java 0" },
     Api { key: ApiKey::DescribeTopicPartitions, name: "DescribeTopicPartitions", min: 0, max: 0, flexible_from: 0, doc: "Topics page by page.", test: "every_version::admin::describe_topic_partitions", outside: "Java 0" },
+    Api { key: ApiKey::AddRaftVoter, name: "AddRaftVoter", min: 0, max: 0, flexible_from: 0, doc: "Let a controller vote.", test: "every_version::cluster::add_raft_voter", outside: "" },
+    Api { key: ApiKey::RemoveRaftVoter, name: "RemoveRaftVoter", min: 0, max: 0, flexible_from: 0, doc: "Take a controller's vote.", test: "every_version::cluster::remove_raft_voter", outside: "" },
 ];
 
 /// Lowest Produce version that is served, below which a request is refused (KIP-896).

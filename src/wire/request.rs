@@ -67,6 +67,8 @@ pub enum Body {
     DescribeQuorum(DescribeQuorumRequest),
     UpdateFeatures(UpdateFeaturesRequest),
     UnregisterBroker(UnregisterBrokerRequest),
+    AddRaftVoter(AddRaftVoterRequest),
+    RemoveRaftVoter(RemoveRaftVoterRequest),
 }
 
 /// Decodes one frame (without its four size bytes). Bytes behind the last field are ignored, as Kafka does.
@@ -147,6 +149,8 @@ fn control(header: &Header, body: Bytes) -> Result<Body, WireError> {
         K::DescribeQuorum => Body::DescribeQuorum(message(header, body)?),
         K::UpdateFeatures => Body::UpdateFeatures(message(header, body)?),
         K::UnregisterBroker => Body::UnregisterBroker(message(header, body)?),
+        K::AddRaftVoter => Body::AddRaftVoter(message(header, body)?),
+        K::RemoveRaftVoter => Body::RemoveRaftVoter(message(header, body)?),
     })
 }
 
@@ -227,6 +231,8 @@ pub(crate) mod testing {
             Body::DescribeQuorum(body) => encoded(body, version),
             Body::UpdateFeatures(body) => encoded(body, version),
             Body::UnregisterBroker(body) => encoded(body, version),
+            Body::AddRaftVoter(body) => encoded(body, version),
+            Body::RemoveRaftVoter(body) => encoded(body, version),
             other => panic!("{other:?} is no request"),
         })
     }

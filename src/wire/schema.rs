@@ -139,6 +139,8 @@ pub fn body(api_key: ApiKey) -> &'static [Field] {
         ApiKey::DescribeQuorum => DESCRIBE_QUORUM,
         ApiKey::UpdateFeatures => UPDATE_FEATURES,
         ApiKey::UnregisterBroker => UNREGISTER_BROKER,
+        ApiKey::AddRaftVoter => ADD_RAFT_VOTER,
+        ApiKey::RemoveRaftVoter => REMOVE_RAFT_VOTER,
     }
 }
 
@@ -174,6 +176,17 @@ const FEATURE_UPDATE: Kind = Kind::Struct(&[
 ]);
 
 const UNREGISTER_BROKER: &[Field] = &[int("broker_id")];
+
+const ADD_RAFT_VOTER: &[Field] = &[
+    text("cluster_id"),
+    int("timeout_ms"),
+    int("voter_id"),
+    uuid("voter_directory_id"),
+    list("listeners", &RAFT_LISTENER),
+];
+const RAFT_LISTENER: Kind = Kind::Struct(&[text("name"), text("host"), short("port")]);
+
+const REMOVE_RAFT_VOTER: &[Field] = &[text("cluster_id"), int("voter_id"), uuid("voter_directory_id")];
 
 const PRODUCE: &[Field] =
     &[text("transactional_id").since(3), short("acks"), int("timeout_ms"), list("topics", &PRODUCE_TOPIC)];

@@ -14,6 +14,7 @@ mod admin;
 mod bench;
 mod bucket_limits;
 mod clients;
+mod cluster;
 mod commands;
 mod committed;
 mod compaction;

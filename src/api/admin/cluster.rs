@@ -1,7 +1,9 @@
 //! DescribeCluster: id, controller and brokers, as clients of the listener see them.
 //! Not here: topics. Invariant: a controller's listener is never taken for a broker's (KIP-919).
+use firnline_controller::quorum::status::QuorumStatus;
+
 use crate::api::authorized;
-use crate::api::context::{Answer, Context};
+use crate::api::context::{Answer, Audience, Context};
 use crate::api::error_code::{ErrorCode, Failure};
 use crate::metadata::view::MetadataView;
 use crate::wire::header::Header;
@@ -14,13 +16,17 @@ const CONTROLLERS: i8 = 2;
 
 /// Handles one DescribeCluster request.
 pub fn handle(ctx: &Context, header: &Header, request: &DescribeClusterRequest) -> Answer {
-    let response = match refused(request.endpoint_type) {
+    let audience = ctx.peer.listener.audience;
+    let response = match refused(request.endpoint_type, audience) {
         Some(failure) => DescribeClusterResponse::default()
             .with_error_code(failure.code.code())
             .with_error_message(failure.message.map(StrBytes::from_string)),
+        None if audience == Audience::Nodes => {
+            controllers(&ctx.shared.cluster_id, &ctx.shared.controller.quorum())
+        }
         None => DescribeClusterResponse::default()
             .with_cluster_id(StrBytes::from_string(ctx.shared.cluster_id.to_string()))
-            .with_controller_id(BrokerId(ctx.shared.config.node_id))
+            .with_controller_id(BrokerId(ctx.controller_id()))
             .with_brokers(brokers(&ctx.metadata(), &ctx.peer.listener.name, request.include_fenced_brokers))
             .with_cluster_authorized_operations(authorized::when(
                 request.include_cluster_authorized_operations,
@@ -30,9 +36,30 @@ pub fn handle(ctx: &Context, header: &Header, request: &DescribeClusterRequest) 
     encode(header, &response).into()
 }
 
-fn refused(endpoint_type: i8) -> Option<Failure> {
+fn controllers(cluster_id: &str, quorum: &QuorumStatus) -> DescribeClusterResponse {
+    let voters = quorum.voters.iter().filter_map(|voter| {
+        let address = voter.address.as_ref()?;
+        let described = DescribeClusterBroker::default()
+            .with_broker_id(BrokerId(voter.id.0))
+            .with_host(StrBytes::from_string(address.host.clone()))
+            .with_port(i32::from(address.port));
+        Some(described)
+    });
+    DescribeClusterResponse::default()
+        .with_endpoint_type(CONTROLLERS)
+        .with_cluster_id(StrBytes::from_string(cluster_id.to_owned()))
+        .with_controller_id(BrokerId(quorum.leader.map_or(-1, |leader| leader.0)))
+        .with_brokers(voters.collect())
+}
+
+fn refused(endpoint_type: i8, audience: Audience) -> Option<Failure> {
     match endpoint_type {
-        BROKERS => None,
+        BROKERS if audience.has_clients() => None,
+        CONTROLLERS if audience == Audience::Nodes => None,
+        BROKERS => {
+            let why = "this is a controller's listener, not a broker's";
+            Some(Failure::new(ErrorCode::MismatchedEndpointType, why))
+        }
         CONTROLLERS => {
             let why = "this is a broker's listener, not a controller's";
             Some(Failure::new(ErrorCode::MismatchedEndpointType, why))
@@ -77,8 +104,11 @@ mod tests {
 
     #[test]
     fn other_endpoint_types_are_refused_by_their_codes() {
-        assert_eq!(refused(BROKERS), None);
-        assert_eq!(refused(CONTROLLERS).map(|failure| failure.code), Some(ErrorCode::MismatchedEndpointType));
-        assert_eq!(refused(7).map(|failure| failure.code), Some(ErrorCode::UnsupportedEndpointType));
+        let code = |kind, audience| refused(kind, audience).map(|failure| failure.code);
+        let mismatched = Some(ErrorCode::MismatchedEndpointType);
+        assert_eq!((code(BROKERS, Audience::Clients), code(CONTROLLERS, Audience::Nodes)), (None, None));
+        assert_eq!(code(CONTROLLERS, Audience::ClientsAndNodes), mismatched);
+        assert_eq!(code(BROKERS, Audience::Nodes), mismatched);
+        assert_eq!(code(7, Audience::Clients), Some(ErrorCode::UnsupportedEndpointType));
     }
 }

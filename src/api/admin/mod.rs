@@ -11,3 +11,4 @@ pub mod quorum;
 pub mod reassign;
 pub mod resource;
 pub mod unregister;
+pub mod voters;

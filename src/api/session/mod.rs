@@ -1,3 +1,4 @@
 //! What a connection says before it works: which APIs there are.
 //! One API per file.
 pub mod api_versions;
+pub mod nodes;

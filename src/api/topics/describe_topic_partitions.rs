@@ -97,8 +97,8 @@ fn known(
             .with_leader_epoch(row.leader_epoch)
             .with_replica_nodes(row.replicas)
             .with_isr_nodes(row.in_sync)
-            .with_eligible_leader_replicas(Some(Vec::new()))
-            .with_last_known_elr(Some(Vec::new()))
+            .with_eligible_leader_replicas(Some(row.eligible))
+            .with_last_known_elr(Some(row.last_known))
             .with_offline_replicas(row.offline)
     });
     DescribeTopicPartitionsResponseTopic::default()

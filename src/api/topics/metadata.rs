@@ -83,7 +83,7 @@ fn answer_now(
         version: header.version,
         listener: &ctx.peer.listener.name,
         cluster_id: &ctx.shared.cluster_id,
-        node_id: ctx.shared.config.node_id,
+        node_id: ctx.controller_id(),
         cluster_operations: request.include_cluster_authorized_operations,
         topic_operations: request.include_topic_authorized_operations,
         wanted,

@@ -30,6 +30,10 @@ pub struct PartitionRow {
     pub replicas: Vec<BrokerId>,
     /// In sync.
     pub in_sync: Vec<BrokerId>,
+    /// Out of sync, and holding everything acked (KIP-966).
+    pub eligible: Vec<BrokerId>,
+    /// Who led last, where neither the ISR nor those above can lead.
+    pub last_known: Vec<BrokerId>,
     /// Replicas whose broker is not live.
     pub offline: Vec<BrokerId>,
 }
@@ -59,6 +63,8 @@ impl Reachable {
             leader_epoch: partition.leader_epoch.0,
             replicas: ids(&partition.replicas),
             in_sync: ids(&partition.isr),
+            eligible: ids(&partition.elr),
+            last_known: partition.last_leader.iter().map(|id| BrokerId(id.0)).collect(),
             offline: offline.map(|id| BrokerId(id.0)).collect(),
         }
     }

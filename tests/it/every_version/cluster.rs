@@ -2,6 +2,7 @@
 //! Invariant: what one broker cannot do is refused by its own code, and nothing is changed by it.
 
 use firnline::wire::api_key::ApiKey;
+use kafka_protocol::messages::add_raft_voter_request::Listener;
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
@@ -10,8 +11,9 @@ use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, BrokerId, DescribeQuorumRequest,
-    ElectLeadersRequest, ListPartitionReassignmentsRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    AddRaftVoterRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, BrokerId,
+    DescribeQuorumRequest, ElectLeadersRequest, ListPartitionReassignmentsRequest, RemoveRaftVoterRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -122,6 +124,36 @@ async fn unregister_broker() {
         let request = UnregisterBrokerRequest::default().with_broker_id(BrokerId(NOBODY));
         let response = bench.client.call(version, &request).await.expect("an answer");
         assert_eq!(response.error_code, 102, "version {version}");
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn add_raft_voter() {
+    let mut bench = Bench::open().await;
+    for version in versions(ApiKey::AddRaftVoter) {
+        let other = Some(StrBytes::from_static_str("AAAAAAAAAAAAAAAAAAAAAA"));
+        let listener = Listener::default().with_host(StrBytes::from_static_str("127.0.0.1")).with_port(9);
+        let request = AddRaftVoterRequest::default()
+            .with_cluster_id(other)
+            .with_voter_id(NOBODY)
+            .with_listeners(vec![listener]);
+        let response = bench.client.call(version, &request).await.expect("an answer");
+        assert_eq!(response.error_code, 104, "version {version}");
+        let request = request.with_cluster_id(None).with_listeners(Vec::new());
+        let response = bench.client.call(version, &request).await.expect("an answer");
+        assert_eq!(response.error_code, 42, "version {version}");
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn remove_raft_voter() {
+    let mut bench = Bench::open().await;
+    for version in versions(ApiKey::RemoveRaftVoter) {
+        let request = RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(NOBODY);
+        let response = bench.client.call(version, &request).await.expect("an answer");
+        assert_eq!(response.error_code, 127, "version {version}");
     }
     bench.close().await;
 }
