@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::context::ServingCore;
 use crate::partition::cold_desk::{ColdAccess, ColdDesk};
@@ -79,6 +80,8 @@ struct Core {
     load: Arc<AtomicUsize>,
     /// Answers when the core has ended.
     ended: oneshot::Receiver<()>,
+    /// Ends every connection at once when this goes: what is let go of without a stop serves nobody any more.
+    _cut: DropGuard,
 }
 
 /// A core's thread or runtime could not be made.
@@ -145,12 +148,13 @@ impl Core {
         let (jobs, inbox) = mpsc::unbounded_channel();
         let (done, ended) = oneshot::channel();
         let load = Arc::new(AtomicUsize::new(0));
-        let run = Run { index, setup: setup.clone(), inbox, load: load.clone(), done };
+        let cut = CancellationToken::new();
+        let run = Run { index, setup: setup.clone(), inbox, load: load.clone(), done, cut: cut.clone() };
         match mode {
             CoreMode::Inline => drop(tokio::task::spawn_local(run.on_this_core())),
             CoreMode::Threads(_) => run.on_a_thread(name)?,
         }
-        Ok(Core { jobs, load, ended })
+        Ok(Core { jobs, load, ended, _cut: cut.drop_guard() })
     }
 
     fn take(&self, job: Job) -> bool {
@@ -170,6 +174,7 @@ struct Run {
     inbox: mpsc::UnboundedReceiver<Job>,
     load: Arc<AtomicUsize>,
     done: oneshot::Sender<()>,
+    cut: CancellationToken,
 }
 
 impl Run {
@@ -199,11 +204,19 @@ impl Run {
                     None => break,
                 },
                 Some(ended) = running.join_next() => report(ended),
+                () = self.cut.cancelled() => break,
             }
         }
-        while let Some(ended) = running.join_next().await {
-            report(ended);
+        loop {
+            tokio::select! {
+                ended = running.join_next() => match ended {
+                    Some(ended) => report(ended),
+                    None => break,
+                },
+                () = self.cut.cancelled() => break,
+            }
         }
+        running.shutdown().await;
         duties.shutdown().await;
         // Nobody may be waiting for it any more.
         let _ = self.done.send(());
@@ -277,5 +290,23 @@ mod tests {
         let mut names: Vec<_> = names.try_iter().collect();
         names.sort();
         assert_eq!(names, [(0, Some("firn-core-0".to_owned())), (1, Some("firn-core-1".to_owned()))]);
+    }
+
+    #[test]
+    fn what_runs_on_cores_that_are_let_go_of_ends() {
+        let setup =
+            CoreSetup { board: WakeBoard::new(1), idle: None, lane: ColdLane::new(None, 0), cold: None };
+        let cores = Cores::start(CoreMode::Threads(1), &setup).expect("a core starts");
+        let (held, goes) = std::sync::mpsc::channel::<()>();
+        let stuck: Job = Box::new(move |_| {
+            Box::pin(async move {
+                let _held = held;
+                std::future::pending().await
+            })
+        });
+        assert!(cores.run_on_least_loaded(stuck));
+        drop(cores);
+        let ended = goes.recv_timeout(Duration::from_secs(90));
+        assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected), "it went with the cores");
     }
 }
