@@ -22,6 +22,7 @@ mod connections;
 mod demo;
 mod durability;
 mod every_version;
+mod failover;
 mod fetch_cold;
 mod fetch_hot;
 mod fetch_local;

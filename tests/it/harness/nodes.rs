@@ -123,6 +123,10 @@ impl Nodes {
         self.running[id - 1].as_ref().expect("the node runs")
     }
 
+    pub fn runs(&self, id: usize) -> bool {
+        self.running[id - 1].is_some()
+    }
+
     /// The clients' address of a node, whether it runs or not.
     pub fn address(&self, id: usize) -> String {
         format!("127.0.0.1:{}", self.ports[id - 1].0)
