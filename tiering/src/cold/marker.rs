@@ -1,6 +1,6 @@
 //! Whose bucket this is: the marker object `PREFIX/firn-cluster.json`, and [`Bucket`], the store together with the
 //! names of one cluster in it. Not asked at start: the first upload reads or writes it, the first cold read reads.
-//! Invariant: once a foreign marker was seen, nothing is written or read through this [`Bucket`] again.
+//! Invariant: once a foreign marker was seen twice, nothing is written or read through this [`Bucket`] again.
 //!
 //! ```text
 //! {"cluster.id":"<id>","version":1}
@@ -104,20 +104,32 @@ impl Bucket {
         }
     }
 
-    /// Asks the store; a foreign marker is remembered for good.
+    /// Asks the store; a foreign marker that reads the same twice is remembered for good.
     async fn ask(&self) -> Result<Ownership, ClaimError> {
-        let found = match self.store.get(MARKER, MAX_MARKER_BYTES).await {
-            Ok(bytes) => judge(&bytes, self.layout.cluster_id()),
-            Err(StoreError::NotFound { .. }) => Ownership::Unclaimed,
-            Err(StoreError::TooLong { len, .. }) => {
-                Ownership::Foreign { whose: format!("someone whose marker has {len} bytes") }
+        let mut found = self.read().await?;
+        if let Ownership::Foreign { whose } = &found {
+            // One damaged read must not turn the bucket off until the next restart.
+            let again = self.read().await?;
+            match again {
+                Ownership::Foreign { whose: other } if other != *whose => return Err(self.foreign(other)),
+                again => found = again,
             }
-            Err(error) => return Err(error.into()),
-        };
+        }
         *self.ownership.lock() = found.clone();
         match found {
             Ownership::Foreign { whose } => Err(self.foreign(whose)),
             other => Ok(other),
+        }
+    }
+
+    async fn read(&self) -> Result<Ownership, ClaimError> {
+        match self.store.get(MARKER, MAX_MARKER_BYTES).await {
+            Ok(bytes) => Ok(judge(&bytes, self.layout.cluster_id())),
+            Err(StoreError::NotFound { .. }) => Ok(Ownership::Unclaimed),
+            Err(StoreError::TooLong { len, .. }) => {
+                Ok(Ownership::Foreign { whose: format!("someone whose marker has {len} bytes") })
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -134,5 +134,17 @@ async fn the_first_upload_claims_the_bucket_and_a_foreign_marker_turns_it_off() 
         "{refused:?}"
     );
     assert_eq!(other.bucket.claim().await, refused, "remembered");
-    assert_eq!(other.faulty.ledger().len(), 1, "asked once, wrote nothing");
+    assert_eq!(other.faulty.ledger().len(), 2, "asked, asked again to be sure, wrote nothing");
+}
+
+#[tokio::test]
+async fn a_marker_that_reads_damaged_once_gives_the_bucket_to_nobody() {
+    // The first byte makes it no JSON, the fifteenth another cluster.
+    for at in [0, 15] {
+        let world = World::new();
+        world.bucket.store.put("firn-cluster.json", vec![Bytes::from(marker("cluster"))]).await.unwrap();
+        world.faulty.set(|faults| faults.flip_next = Some(("firn-cluster".to_owned(), at, 1)));
+        assert_eq!(world.bucket.claim().await, Ok(()), "byte {at}: the second read decides");
+        assert_eq!(world.bucket.ownership(), Ownership::Ours);
+    }
 }

@@ -37,6 +37,8 @@ pub struct Faults {
     pub lose_put_answers: bool,
     /// This byte of objects whose key contains the text reads flipped.
     pub flip: Option<(String, u64)>,
+    /// The same, for this many reads only.
+    pub flip_next: Option<(String, u64, u32)>,
     /// Objects whose key contains the text read (and look) this long at most.
     pub truncate: Option<(String, u64)>,
     /// PUTs of keys that contain the text are answered and forgotten.
@@ -159,6 +161,14 @@ impl ObjectStore for FaultyBucket {
         bytes.truncate(usize::try_from(range.end - range.start).unwrap());
         if let Some((_, at)) = faults.flip.filter(|(part, at)| hit(part) && range.contains(at)) {
             bytes[usize::try_from(at - range.start).unwrap()] ^= 1;
+        }
+        if let Some((part, at, left)) = &mut self.faults.lock().flip_next
+            && *left > 0
+            && hit(part)
+            && range.contains(at)
+        {
+            *left -= 1;
+            bytes[usize::try_from(*at - range.start).unwrap()] ^= 1;
         }
         let stream = futures::stream::once(async move { Ok(Bytes::from(bytes)) }).boxed();
         Ok(GetResult { payload: GetResultPayload::Stream(stream), meta, range, attributes, extensions })
