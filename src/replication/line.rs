@@ -199,6 +199,8 @@ impl Line {
         let mut members = self.members.lock();
         if let Some(member) = members.get_mut(&id).filter(|it| it.following == following) {
             member.away = away;
+            // It comes back with another end, and only the lane that is told now looks for it.
+            (member.lane, member.ready) = (Lane::CatchingUp, false);
         }
         drop(members);
         self.news(Lane::CatchingUp).notify_one();
