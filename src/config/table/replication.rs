@@ -18,7 +18,7 @@ pub const REPLICATION: &[Key] = &[
     broker("replica.fetch.wait.max.ms", int_from(0), Some("500"), "How long a follower's fetch waits for new records."),
     broker("replica.fetch.min.bytes", int_from(0), Some("1"), "Bytes worth answering a follower's fetch."),
     broker("replica.fetch.backoff.ms", int_from(0), Some("1000"), "Pause of a follower after an error of a partition."),
-    broker("replica.socket.timeout.ms", int_from(0), Some("30000"), "A follower's fetch without an answer for this long has failed."),
+    broker("replica.socket.timeout.ms", int_from(0), Some("5000"), "A follower's fetch without an answer for this long has failed: its connection may have died unseen (Kafka: 30000)."),
     broker("replica.socket.receive.buffer.bytes", int_from(-1), Some("65536"), "Receive buffer of a follower.").accepted("the kernel chooses, and grows it for who sends much"),
     broker("replica.high.watermark.checkpoint.interval.ms", long_from(1), Some("5000"), "How often high watermarks are written.").accepted("high watermarks are written with the other checkpoints, see log.flush.offset.checkpoint.interval.ms"),
     broker("num.replica.fetchers", int_from(1), Some("1"), "Fetchers per source broker.").dynamic().accepted("a follower has one connection for replicas in sync and one for those that catch up"),
