@@ -1,46 +1,98 @@
-//! A whole broker in a seeded, single-threaded simulation: simulated clock, dice, disk, network and bucket.
+//! Whole brokers in a seeded, single-threaded simulation: simulated clock, dice, disks, network and bucket.
 //! It is a binary of its own because it replaces the process's clock and randomness (`world/shadow.rs`).
-//! `cargo test --test sim` runs one seed twice and demands equal journals; `-- SEED` runs another seed.
+//! `cargo test --test sim` runs one seed of each scenario twice and demands equal journals, then the cluster under some
+//! seeds more (`FIRN_SIM_SEEDS`); `-- three 77` runs one seed of one scenario so, `-- three 1..10001` many once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a test")]
 
+mod cluster;
+mod invariants;
 mod scenario;
+mod three_nodes;
+mod trouble;
+mod workload;
 mod world;
 
 use std::collections::BTreeMap;
-use std::process::{Command, ExitCode};
+use std::ops::Range;
+use std::process::{Command, ExitCode, Stdio};
 
-/// The seed that every change runs.
+/// The seed that every change runs twice.
 const SEED: u64 = 11;
+/// How many of the cluster's seeds are run once, unless `FIRN_SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 10;
 /// A shorter journal would not show the doors at work.
 const LINES_MIN: usize = 10_000;
-/// Each of these must have been injected at least once.
-const FAULTS: &[&str] =
-    &["torn_write", "read_eio", "write_eio", "bucket_refused", "bucket_answer_lost", "bucket_bit_flip"];
+
+/// One broker alone; three as a cluster.
+const SCENARIOS: [(&str, &[&str]); 2] = [
+    (
+        "one",
+        &["torn_write", "read_eio", "write_eio", "bucket_refused", "bucket_answer_lost", "bucket_bit_flip"],
+    ),
+    ("three", &["process_killed"]),
+];
+/// Over many seeds each of these must have been injected.
+const CLUSTER_FAULTS: &[&str] = &[
+    "process_killed",
+    "node_cut_off",
+    "link_cut",
+    "link_cut_one_way",
+    "node_held",
+    "clock_jump",
+    "torn_write",
+    "bucket_refused",
+    "bucket_answer_lost",
+    "lost_power",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["run", seed, planted] => run_here(seed.parse().expect("a seed"), planted == "planted"),
-        _ => judge(words.iter().find_map(|word| word.parse().ok()).unwrap_or(SEED)),
-    }
+    let ran = match words[..] {
+        ["run", scenario, seed, planted] => {
+            run_here(scenario, seed.parse().expect("a seed"), planted == "planted");
+            true
+        }
+        [scenario, which] if SCENARIOS.iter().any(|(name, _)| *name == scenario) => match which
+            .split_once("..")
+        {
+            Some((from, to)) => many(scenario, from.parse().expect("a seed")..to.parse().expect("a seed")),
+            None => judge(scenario, which.parse().expect("a seed")),
+        },
+        _ => {
+            let seeds =
+                std::env::var("FIRN_SIM_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
+            SCENARIOS.iter().all(|(scenario, _)| judge(scenario, SEED)) && many("three", 1..seeds + 1)
+        }
+    };
+    if ran { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// One run in this process, whose journal goes to standard output.
-fn run_here(seed: u64, planted: bool) -> ExitCode {
-    let run = scenario::run(seed, planted);
+fn run_here(scenario: &str, seed: u64, planted: bool) {
+    if std::env::var_os("SIM_WATCH").is_some() {
+        // Beside the journal, what the nodes say in their logs.
+        tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
+    }
+    let run = match scenario {
+        "one" => scenario::run(seed, planted),
+        _ => three_nodes::run(seed, planted),
+    };
     for line in run.journal.lines() {
         println!("{line}");
     }
     for (kind, count) in run.journal.faults() {
         println!("faults {kind} {count}");
     }
-    ExitCode::SUCCESS
 }
 
 /// Runs the seed twice, each time in a process of its own, and once more with a planted use of the real clock.
-fn judge(seed: u64) -> ExitCode {
-    let journals = [run_apart(seed, "honest"), run_apart(seed, "honest"), run_apart(seed, "planted")];
+fn judge(scenario: &str, seed: u64) -> bool {
+    let journals = [
+        run_apart(scenario, seed, "honest"),
+        run_apart(scenario, seed, "honest"),
+        run_apart(scenario, seed, "planted"),
+    ];
     let [first, second, planted] = &journals;
     let mut failed = Vec::new();
     if let Some(at) = first.iter().zip(second).position(|(a, b)| a != b) {
@@ -55,16 +107,53 @@ fn judge(seed: u64) -> ExitCode {
         failed.push(format!("only {} lines name door calls; {LINES_MIN} are wanted", first.len()));
     }
     let faults: BTreeMap<&str, u64> = first.iter().filter_map(|line| fault(line)).collect();
+    let expected = SCENARIOS.iter().find(|(name, _)| *name == scenario).map_or(&[][..], |(_, faults)| faults);
     let power = (seed % 2 == 1).then_some(&"lost_power");
-    for kind in FAULTS.iter().chain(power).filter(|kind| !faults.contains_key(**kind)) {
+    for kind in expected.iter().chain(power).filter(|kind| !faults.contains_key(**kind)) {
         failed.push(format!("no {kind} was injected"));
     }
-    println!("seed {seed}: {} door calls, faults {faults:?}", first.len());
-    for failure in &failed {
+    println!("{scenario}, seed {seed}: {} door calls, faults {faults:?}", first.len());
+    report(&failed)
+}
+
+/// Runs the seeds once each, as many at a time as there are processors; every seed that fails is named.
+fn many(scenario: &str, seeds: Range<u64>) -> bool {
+    let width = std::thread::available_parallelism().map_or(2, usize::from);
+    let next = std::sync::Mutex::new(seeds.clone());
+    let results = std::sync::Mutex::new((BTreeMap::<String, u64>::new(), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..width {
+            scope.spawn(|| {
+                while let Some(seed) = { next.lock().expect("nobody panics here").next() } {
+                    let run = process(scenario, seed, "honest");
+                    let mut results = results.lock().expect("nobody panics here");
+                    match run {
+                        Ok(lines) => {
+                            for (kind, count) in lines.iter().filter_map(|line| fault(line)) {
+                                *results.0.entry(kind.to_owned()).or_default() += count;
+                            }
+                        }
+                        Err(said) => results.1.push(format!("seed {seed} broke an invariant:\n{said}")),
+                    }
+                }
+            });
+        }
+    });
+    let (faults, mut failed) = results.into_inner().expect("nobody panics here");
+    if seeds.end - seeds.start >= 100 {
+        let missing = CLUSTER_FAULTS.iter().filter(|kind| !faults.contains_key(**kind));
+        failed.extend(missing.map(|kind| format!("no {kind} was injected")));
+    }
+    println!("{scenario}, seeds {seeds:?}: faults {faults:?}");
+    report(&failed)
+}
+
+fn report(failed: &[String]) -> bool {
+    for failure in failed {
         println!("FAILED: {failure}");
     }
     println!("{} passed, {} failed", usize::from(failed.is_empty()), failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    failed.is_empty()
 }
 
 fn fault(line: &str) -> Option<(&str, u64)> {
@@ -72,11 +161,21 @@ fn fault(line: &str) -> Option<(&str, u64)> {
     Some((words.next()?, words.next()?.parse().ok()?))
 }
 
-fn run_apart(seed: u64, mode: &str) -> Vec<String> {
+fn run_apart(scenario: &str, seed: u64, mode: &str) -> Vec<String> {
+    process(scenario, seed, mode)
+        .unwrap_or_else(|said| panic!("{scenario}, seed {seed} ({mode}) broke an invariant:\n{said}"))
+}
+
+/// The journal of a run in a process of its own, or what it said when it failed.
+fn process(scenario: &str, seed: u64, mode: &str) -> Result<Vec<String>, String> {
     let program = std::env::current_exe().expect("this program's path");
-    let run =
-        Command::new(program).args(["run", &seed.to_string(), mode]).output().expect("a second process");
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "seed {seed} ({mode}) broke an invariant:\n{said}");
-    String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect()
+    let run = Command::new(program)
+        .args(["run", scenario, &seed.to_string(), mode])
+        .stdin(Stdio::null())
+        .output()
+        .expect("a second process");
+    if !run.status.success() {
+        return Err(String::from_utf8_lossy(&run.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect())
 }

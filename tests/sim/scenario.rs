@@ -30,7 +30,7 @@ use crate::world::{bucket, disk, shadow};
 
 #[path = "../it/harness/wire_client.rs"]
 #[allow(dead_code, reason = "a scenario uses its own part of the client")]
-mod wire_client;
+pub mod wire_client;
 use wire_client::{WireClient, name};
 
 const TOPIC: &str = "ledger";
@@ -304,7 +304,7 @@ impl World {
 }
 
 /// Values by offset of the whole batches in a fetch answer.
-fn values(records: &Bytes) -> BTreeMap<i64, Bytes> {
+pub fn values(records: &Bytes) -> BTreeMap<i64, Bytes> {
     use kafka_protocol::records::RecordBatchDecoder;
     let mut found = BTreeMap::new();
     let mut rest = records.clone();
