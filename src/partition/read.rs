@@ -115,7 +115,8 @@ impl Replica {
 
     /// Finds what `ask` wants. Takes no lock that an append holds, and waits for no disk.
     pub fn read(&self, ask: &ReadAsk) -> Result<Found, ReadRefused> {
-        if !self.is_leader() && !(ask.from_follower && self.is_following()) {
+        let here = self.is_leader() || (ask.from_follower && self.is_following());
+        if !here {
             return Err(ReadRefused::NotLeader);
         }
         self.check_epoch(ask.claimed_epoch)?;
