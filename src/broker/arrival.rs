@@ -18,7 +18,7 @@ use crate::broker::storage::Storage;
 pub(super) enum Arrival {
     NoBroker,
     Alone(BrokerEpoch),
-    Registered(Life),
+    Registered(Box<Life>),
 }
 
 impl Arrival {
@@ -55,7 +55,8 @@ pub(super) async fn register(
         times: shared.config.cluster.clone(),
         assigned: shared.assigned.clone(),
     };
-    Ok(Arrival::Registered(Runtimes::on(&runtimes.peers, Life::register(parts)).await??))
+    let life = Runtimes::on(&runtimes.peers, Life::register(parts)).await??;
+    Ok(Arrival::Registered(Box::new(life)))
 }
 
 fn registration(shared: &Shared, storage: &Storage, doors: &Doors) -> BrokerRegistration {

@@ -29,6 +29,9 @@ const DIAL: Duration = Duration::from_millis(500);
 /// The private key: see `wire/api_key`.
 const NODE: Head = Head { key: 32100, version: 0, flexible: false };
 
+/// Connections nobody uses now, by host and port.
+type Idle = BTreeMap<(String, u16), Vec<PeerConnection>>;
+
 /// The ways to all other nodes. A clone shares them.
 #[derive(Clone)]
 pub struct Nodes {
@@ -36,7 +39,7 @@ pub struct Nodes {
     /// Where connections are driven.
     on: Handle,
     client_id: Arc<str>,
-    idle: Arc<Mutex<BTreeMap<(String, u16), Vec<PeerConnection>>>>,
+    idle: Arc<Mutex<Idle>>,
 }
 
 impl std::fmt::Debug for Nodes {
