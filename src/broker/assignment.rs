@@ -17,7 +17,8 @@ use firnline_tiering::log::open::RemoteEnd;
 use firnline_tiering::offsets::Offset;
 use tokio::sync::watch;
 
-use crate::broker::storage::{Opened, Storage, StorageError, Wanted};
+use crate::broker::storage::{Opened, Storage, Wanted};
+use crate::broker::storage_error::StorageError;
 use crate::config::settings::Settings;
 use crate::config::topic::{self, TopicConfig};
 use crate::metadata::view::MetadataView;

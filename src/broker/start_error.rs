@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::broker::storage::StorageError;
+use crate::broker::storage_error::StorageError;
 use crate::broker::tiers::TiersError;
 use crate::server::cores::CoreError;
 

@@ -6,23 +6,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firnline_controller::id::TopicId;
 use firnline_tiering::clock::Clock;
 use firnline_tiering::config::LogConfig;
 use firnline_tiering::entropy::Entropy;
 use firnline_tiering::hot::file::Files;
-use firnline_tiering::hot::health::{DirHealth, is_full};
+use firnline_tiering::hot::health::DirHealth;
 use firnline_tiering::log::directory::{
     CheckpointKind, DirectoryError, DirectoryOwner, LogDirectory, LogName, Offsets,
 };
-use firnline_tiering::log::open::{OpenError, OpenLog, Recovered, RemoteEnd};
+use firnline_tiering::log::open::{OpenLog, Recovered, RemoteEnd};
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::Offset;
 use parking_lot::Mutex;
 
 use crate::broker::doors::Doors;
+use crate::broker::log_dir::LogDir;
+use crate::broker::storage_error::StorageError;
 use crate::config::broker::BrokerConfig;
 use crate::partition::directory::Directory;
 use crate::partition::dirty::DirtyList;
@@ -30,184 +32,6 @@ use crate::partition::replica::{PartitionHandle, PartitionId, Room, StartKeeper}
 
 /// The quorum's own log lies beside the others, in the first directory; it is no topic.
 pub const QUORUM_LOG: &str = "__cluster_metadata";
-
-/// Why the log directories cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// One of them cannot be opened.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// Nobody formatted them, and this broker does not do it by itself.
-    #[error(
-        "log directory {0} is not formatted: run `firn storage format --config FILE` first \
-         (only --dev, demo and an image with CLUSTER_ID format by themselves)"
-    )]
-    NotFormatted(PathBuf),
-    /// A log cannot be opened.
-    #[error("{log}: {source}")]
-    Log {
-        /// Its directory's name.
-        log: String,
-        /// Why.
-        source: OpenError,
-    },
-    /// Its directory holds another topic's log by the same name.
-    #[error(
-        "{log}: its directory holds topic id {found}, the metadata says {wanted}, and {found} was never deleted: \
-         move the directory away if it is not needed"
-    )]
-    OtherTopic {
-        /// Its directory's name.
-        log: String,
-        /// In its `partition.metadata`.
-        found: TopicId,
-        /// What the metadata says.
-        wanted: TopicId,
-    },
-    /// It lies, or may lie, in a directory whose disk failed.
-    #[error("{log}: log directory {dir} is offline: {why}")]
-    Offline {
-        /// Its directory's name.
-        log: String,
-        /// The log directory.
-        dir: PathBuf,
-        /// What failed there.
-        why: Arc<str>,
-    },
-    /// The disk failed under a log that stays open.
-    #[error("{log}: {source}")]
-    Failed {
-        /// Its directory's name.
-        log: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// One log directory.
-pub struct LogDir {
-    /// The directory itself.
-    pub directory: LogDirectory,
-    /// Whether it takes produced data.
-    pub room: Arc<Room>,
-    /// Its partitions with bytes to fsync.
-    pub dirty: Arc<DirtyList>,
-    /// Shared with every log in it.
-    pub health: Arc<DirHealth>,
-    /// What the rest of the broker sees of it.
-    pub seen: Arc<Directory>,
-    /// Logs that lay in it at the start: when its disk fails they are not looked for elsewhere.
-    found: BTreeSet<LogName>,
-    noted_full: AtomicBool,
-    clean: bool,
-    /// As on disk.
-    recovery_points: Mutex<Offsets>,
-    /// As kept on disk; what is kept never falls. Held while the file is written.
-    log_starts: Mutex<Offsets>,
-    /// As `replication-offset-checkpoint` said at the start.
-    high_watermarks: Offsets,
-    /// As `cleaner-offset-checkpoint` says.
-    clean_points: Mutex<Offsets>,
-    logs: Mutex<BTreeMap<LogName, PartitionId>>,
-}
-
-impl LogDir {
-    fn new(directory: LogDirectory) -> Result<Self, StorageError> {
-        let health: Arc<DirHealth> = Arc::default();
-        Ok(Self {
-            clean: directory.was_clean(),
-            recovery_points: Mutex::new(directory.load(CheckpointKind::RecoveryPoint)?),
-            log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
-            high_watermarks: directory.load(CheckpointKind::HighWatermark)?,
-            clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
-            found: directory.logs()?.into_iter().collect(),
-            room: Arc::default(),
-            dirty: Arc::default(),
-            noted_full: AtomicBool::new(false),
-            seen: Arc::new(Directory::new(directory.root().to_owned(), health.clone())),
-            logs: Mutex::default(),
-            health,
-            directory,
-        })
-    }
-
-    /// Passes a result on; one that says the disk failed takes the directory offline.
-    fn judged<T>(&self, result: Result<T, DirectoryError>) -> Result<T, DirectoryError> {
-        if let Err(DirectoryError::Storage { source, .. }) = &result
-            && !is_full(source)
-        {
-            let why = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            if self.health.fail(why.as_str().into()) {
-                tracing::error!(dir = %self.directory.root().display(), %why, "log directory goes offline");
-            }
-        }
-        result
-    }
-
-    /// Whether the last look at the disk found it full.
-    pub fn noted_full(&self) -> bool {
-        self.noted_full.load(Ordering::Relaxed)
-    }
-
-    /// Notes what a look found; answers whether that is news, which is said once.
-    pub fn note_full(&self, full: bool) -> bool {
-        self.noted_full.swap(full, Ordering::Relaxed) != full
-    }
-
-    /// Keeps these log starts durably, with those kept before.
-    fn keep_starts(&self, starts: &Offsets) -> Result<(), StorageError> {
-        let mut kept = self.log_starts.lock();
-        let mut next = kept.clone();
-        for (name, start) in starts {
-            let at = next.entry(name.clone()).or_insert(*start);
-            *at = (*at).max(*start);
-        }
-        self.judged(self.directory.save(CheckpointKind::LogStart, &next))?;
-        *kept = next;
-        Ok(())
-    }
-
-    /// Saves where everything below is fsynced. Asked under the lock: a log that is cut meanwhile lowers its own later.
-    fn save_recovery_points(&self, points: impl FnOnce() -> Offsets) -> Result<(), StorageError> {
-        let mut saved = self.recovery_points.lock();
-        let points = points();
-        self.judged(self.directory.save(CheckpointKind::RecoveryPoint, &points))?;
-        *saved = points;
-        Ok(())
-    }
-
-    /// Lets the recovery point kept for a log that was cut fall to its end.
-    fn lower_recovery_point(&self, name: &LogName, end: Offset) -> Result<(), StorageError> {
-        let mut saved = self.recovery_points.lock();
-        if saved.get(name).is_some_and(|point| *point > end) {
-            let mut next = saved.clone();
-            next.insert(name.clone(), end);
-            self.judged(self.directory.save(CheckpointKind::RecoveryPoint, &next))?;
-            *saved = next;
-        }
-        Ok(())
-    }
-
-    /// What the checkpoints say of a deleted log must not be taken for its namesake's.
-    fn forget(&self, name: &LogName) -> Result<(), StorageError> {
-        let mut points = self.recovery_points.lock();
-        if points.remove(name).is_some() {
-            self.directory.save(CheckpointKind::RecoveryPoint, &points)?;
-        }
-        let mut kept = self.log_starts.lock();
-        if kept.remove(name).is_some() {
-            self.directory.save(CheckpointKind::LogStart, &kept)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets logs whose directories are gone.
-    fn forget_gone(&self) -> Result<(), StorageError> {
-        let names = self.directory.logs()?;
-        self.log_starts.lock().retain(|name, _| names.binary_search(name).is_ok());
-        Ok(())
-    }
-}
 
 /// All log directories.
 pub struct Storage {
