@@ -10,7 +10,7 @@ use bytes::Bytes;
 use firnline_controller::client::{Controller, ControllerConfig};
 use firnline_controller::id::BrokerId;
 use firnline_controller::quorum::plan::Plan;
-use firnline_controller::transport::{Address, Transport, TransportError};
+use firnline_controller::transport::{Address, LineEnd, Transport, TransportError};
 use firnline_tiering::hot::file::OsFiles;
 use futures::future::BoxFuture;
 use tokio::runtime::{Builder, Runtime};
@@ -32,6 +32,20 @@ impl Transport for Wire {
             let Some(node) = node else { return Err(TransportError::Unreachable("gone".into())) };
             let answer = tokio::time::timeout(patience, node.answer_peer(request)).await;
             answer.map_err(|_| TransportError::Lost("late".into()))
+        })
+    }
+
+    fn line(&self, to: &Address) -> BoxFuture<'static, LineEnd> {
+        let (nodes, place) = (self.0.clone(), usize::from(to.port));
+        Box::pin(async move {
+            let there = || nodes.lock().unwrap()[place].is_some();
+            if !there() {
+                return LineEnd::Refused;
+            }
+            while there() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            LineEnd::Broken
         })
     }
 }

@@ -14,13 +14,18 @@ use crate::id::{BrokerEpoch, BrokerId};
 use crate::image::metadata::MetadataImage;
 
 /// How often sessions are looked at, as a part of their length.
-const LOOKS_PER_SESSION: u32 = 8;
+const LOOKS_PER_SESSION: u32 = 24;
+/// What is left at least of the session of the node that led before: time for a heartbeat that finds the new leader.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// One broker's session.
 #[derive(Debug, Clone, Copy)]
 struct Session {
     epoch: BrokerEpoch,
+    /// It is full since then, or was heard then.
     heard: Instant,
+    /// When it really spoke to this node, if it did.
+    spoke: Option<Instant>,
     /// Offset of the image it acts on.
     image_offset: u64,
     /// What that must reach before it is unfenced.
@@ -48,13 +53,32 @@ impl Liveness {
         (self.length / LOOKS_PER_SESSION).max(Duration::from_millis(1))
     }
 
-    /// This node leads the quorum from now on: nobody was heard by it before, so every session is full.
-    pub fn begin(&mut self, image: &MetadataImage, now: Instant) {
+    /// This node leads the quorum from now on: nobody was heard by it before, so every session is full. Except that
+    /// of the node that led `before`, whose beats it heard until then: that one has been silent for as long, and has
+    /// [`GRACE`] to find the new leader if it was only deposed.
+    pub fn begin(&mut self, image: &MetadataImage, now: Instant, before: Option<(BrokerId, Instant)>) {
         self.looked = None;
         self.sessions.clear();
         for broker in image.brokers.iter() {
             self.open(broker.id, broker.epoch, image.offset, now);
         }
+        let silent = before.and_then(|(id, heard)| Some((self.sessions.get_mut(&id)?, heard)));
+        if let Some((session, heard)) = silent {
+            let left = self.length.saturating_sub(now.saturating_duration_since(heard)).max(GRACE);
+            session.heard = now.checked_sub(self.length.saturating_sub(left)).unwrap_or(now);
+        }
+    }
+
+    /// Live brokers among those whose process has `gone` at some time, in the order of their ids: their sessions are
+    /// over now. Who spoke after that time lives, whatever its host said then: it is another process, or was not gone.
+    pub fn lost(&mut self, image: &MetadataImage, gone: &BTreeMap<BrokerId, Instant>) -> Vec<BrokerId> {
+        let alone = image.brokers.iter().count() < 2;
+        let lost = |id: BrokerId, since: Instant| {
+            let broker = image.brokers.get(id).filter(|broker| !broker.fenced)?;
+            let session = self.sessions.get(&id).filter(|session| session.epoch == broker.epoch)?;
+            (!alone && session.spoke.is_none_or(|spoke| spoke < since)).then_some(id)
+        };
+        gone.iter().filter_map(|(id, since)| lost(*id, *since)).collect()
     }
 
     /// A broker registered, on top of the image of this offset.
@@ -62,6 +86,9 @@ impl Liveness {
         match self.sessions.get_mut(&id).filter(|session| session.epoch == epoch) {
             Some(session) => session.heard = now,
             None => self.open(id, epoch, offset, now),
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.spoke = Some(now);
         }
     }
 
@@ -83,7 +110,7 @@ impl Liveness {
         let Some(session) = self.sessions.get_mut(&beat.id) else {
             return Heard { caught_up: false, seen_by_all: false };
         };
-        session.heard = now;
+        (session.heard, session.spoke) = (now, Some(now));
         session.image_offset = beat.image_offset;
         session.seen_at = stopping.then_some(session.seen_at.unwrap_or(committed));
         Heard {
@@ -130,7 +157,8 @@ impl Liveness {
     }
 
     fn open(&mut self, id: BrokerId, epoch: BrokerEpoch, offset: u64, now: Instant) {
-        let session = Session { epoch, heard: now, image_offset: 0, unfence_at: offset, seen_at: None };
+        let session =
+            Session { epoch, heard: now, spoke: None, image_offset: 0, unfence_at: offset, seen_at: None };
         self.sessions.insert(id, session);
     }
 }
@@ -157,8 +185,8 @@ impl Watch {
     }
 
     /// This node leads the quorum from now on.
-    pub fn begin(&mut self, image: &MetadataImage, now: Instant) {
-        self.liveness.begin(image, now);
+    pub fn begin(&mut self, image: &MetadataImage, now: Instant, before: Option<(BrokerId, Instant)>) {
+        self.liveness.begin(image, now, before);
         self.look_at = now + self.liveness.pause();
         self.rebalance_at = self.rebalance_every.map(|every| now + every);
     }
@@ -219,7 +247,7 @@ mod tests {
     /// Looks every 100 ms, hearing `heard` each time, until somebody's session ends or two seconds are over.
     fn first_ended(image: &MetadataImage, heard: &[i32]) -> (u32, Vec<BrokerId>) {
         let (start, mut live) = (Instant::now(), Liveness::new(1_200 * MS));
-        live.begin(image, start);
+        live.begin(image, start, None);
         for ms in (0..2_000).step_by(100) {
             let now = start + ms * MS;
             for id in heard {
@@ -241,10 +269,49 @@ mod tests {
     }
 
     #[test]
+    fn the_session_of_who_led_before_counts_from_its_last_beat() {
+        let image = cluster(3);
+        let ended = |silent: u32| {
+            let (start, mut live) = (Instant::now() + 10_000 * MS, Liveness::new(1_200 * MS));
+            live.begin(&image, start, Some((BrokerId(2), start - silent * MS)));
+            let ends = |ms: &u32| {
+                let now = start + *ms * MS;
+                [1, 3].iter().for_each(|id| _ = live.hear(&image, &beat(*id, 7), 7, now));
+                live.expired(&image, now) == [BrokerId(2)]
+            };
+            (0..2_000).step_by(50).find(ends)
+        };
+        assert_eq!((ended(100), ended(600), ended(5_000)), (Some(1_100), Some(600), Some(500)));
+    }
+
+    #[test]
+    fn a_process_that_has_gone_is_lost_at_once_unless_it_spoke_after_that() {
+        let (image, start) = (cluster(3), Instant::now());
+        let gone = |since: u32| BTreeMap::from([(BrokerId(2), start + since * MS), (BrokerId(9), start)]);
+        let mut live = Liveness::new(1_200 * MS);
+        live.begin(&image, start, None);
+        assert_eq!(live.lost(&image, &gone(0)), [BrokerId(2)], "this leader never heard it");
+        live.hear(&image, &beat(2, 7), 7, start + 10 * MS);
+        assert_eq!(live.lost(&image, &gone(11)), [BrokerId(2)]);
+        assert_eq!(live.lost(&image, &gone(10)), [], "it spoke after its host refused: it lives");
+        let mut fenced = image.clone();
+        let two = image.brokers.get(BrokerId(2)).expect("registered").clone();
+        let records = vec![Record::Broker(Broker { fenced: true, ..two })];
+        fenced.apply_group(&Group { preconditions: Vec::new(), records }).expect("registered");
+        assert_eq!(live.lost(&fenced, &gone(11)), [], "it is fenced already");
+        live.registered(BrokerId(2), BrokerEpoch(2), 7, start + 20 * MS);
+        assert_eq!(live.lost(&image, &gone(11)), [], "it registered again");
+        let mut alone = Liveness::new(1_200 * MS);
+        let gone = BTreeMap::from([(BrokerId(1), start + MS)]);
+        alone.begin(&cluster(1), start, None);
+        assert_eq!(alone.lost(&cluster(1), &gone), [], "it would be fenced in favour of nobody");
+    }
+
+    #[test]
     fn time_in_which_nobody_listened_ends_no_session() {
         let (image, start) = (cluster(2), Instant::now());
         let mut live = Liveness::new(1_200 * MS);
-        live.begin(&image, start);
+        live.begin(&image, start, None);
         assert_eq!(live.expired(&image, start), []);
         let woken = start + 60_000 * MS;
         assert_eq!(live.expired(&image, woken), [], "the controller was stopped for a minute");
@@ -269,7 +336,7 @@ mod tests {
     fn who_goes_down_waits_until_everyone_has_seen_it() {
         let (mut image, now) = (cluster(3), Instant::now());
         let mut live = Liveness::new(1_200 * MS);
-        live.begin(&image, now);
+        live.begin(&image, now, None);
         assert!(!live.hear(&image, &beat(1, 7), 7, now).seen_by_all, "it does not go down");
         let stopping =
             Broker { stopping: true, ..image.brokers.get(BrokerId(1)).expect("registered").clone() };

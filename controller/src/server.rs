@@ -115,14 +115,14 @@ impl Server {
             session: None,
         };
         server.rebase();
-        server.watch.begin(&server.draft.image, Instant::now());
+        server.watch.begin(&server.draft.image, Instant::now(), None);
         server
     }
 
     /// Runs until told to shut down, or until no handle is left.
     pub(crate) async fn run(mut self) {
         let mut rounds: FuturesOrdered<BoxFuture<'static, Round>> = FuturesOrdered::new();
-        let (mut told, mut leadership) = (None, self.node.leadership());
+        let (mut told, mut leadership, mut gone) = (None, self.node.leadership(), self.node.gone());
         leadership.mark_changed();
         loop {
             let room = told.is_none() && rounds.len() < ROUNDS_IN_FLIGHT;
@@ -136,6 +136,11 @@ impl Server {
                         let round = self.begin_round(None, &mut told).await;
                         rounds.push_back(round);
                     }
+                    rounds.extend(self.decide_who_has_gone().await);
+                }
+                Ok(()) = gone.changed(), if room => {
+                    self.follow_session();
+                    rounds.extend(self.decide_who_has_gone().await);
                 }
                 command = self.commands.recv(), if room => match command {
                     None => break,
@@ -192,6 +197,15 @@ impl Server {
         }
         self.decide_what_is_due();
         self.propose(waiting).await
+    }
+
+    /// Fences whose process has gone, in an entry of its own if need be.
+    async fn decide_who_has_gone(&mut self) -> Option<BoxFuture<'static, Round>> {
+        self.fence_who_has_gone();
+        match self.draft.groups.is_empty() {
+            true => None,
+            false => Some(self.propose(Vec::new()).await),
+        }
     }
 
     /// Proposes what was decided in one entry.
@@ -261,7 +275,8 @@ impl Server {
             self.session = session;
             self.speculation += 1;
             self.rebase();
-            self.watch.begin(&self.draft.image, Instant::now());
+            let before = self.node.leadership().borrow().before;
+            self.watch.begin(&self.draft.image, Instant::now(), before);
         }
     }
 

@@ -29,6 +29,17 @@ pub enum TransportError {
     Lost(String),
 }
 
+/// How a line to another node ended, or why there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineEnd {
+    /// There was none: every address of the other host answered that nobody listens there.
+    Refused,
+    /// It stood, and the other side ended it.
+    Broken,
+    /// There was none, and nothing is known: no answer, no such name, no way there.
+    Unknown(String),
+}
+
 /// Carries a request to another node and its answer back.
 pub trait Transport: Send + Sync + fmt::Debug {
     /// Calls the node at `to`, which hands `request` to [`crate::client::Controller::answer_peer`]. Gives up after
@@ -39,6 +50,11 @@ pub trait Transport: Send + Sync + fmt::Debug {
         request: Bytes,
         patience: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+
+    /// Holds a connection to the node at `to` on which nothing is said, until it ends: when a process ends, however it
+    /// does, its machine ends its connections at once. Always a new connection, so that a refusal is news. Dropping
+    /// the future ends it.
+    fn line(&self, to: &Address) -> BoxFuture<'static, LineEnd>;
 }
 
 /// The transport of a node that has no other to call.
@@ -49,6 +65,11 @@ impl Transport for Nowhere {
     fn call(&self, to: &Address, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let why = TransportError::Unreachable(format!("{to}: this node has no way to call others"));
         Box::pin(async { Err(why) })
+    }
+
+    fn line(&self, to: &Address) -> BoxFuture<'static, LineEnd> {
+        let why = format!("{to}: this node has no way to call others");
+        Box::pin(async { LineEnd::Unknown(why) })
     }
 }
 

@@ -138,8 +138,24 @@ impl Server {
         Ok(if validate_only { Decision::nothing_to_do(()) } else { decision })
     }
 
+    /// Fences brokers whose process is known to have gone. Only the leader does.
+    pub(crate) fn fence_who_has_gone(&mut self) {
+        // What the format of a new quorum decides comes before everything.
+        if self.session.is_none() || self.draft.image.feature_level == 0 {
+            return;
+        }
+        let gone = self.node.gone().borrow().clone();
+        for id in self.watch.liveness.lost(&self.draft.image, &gone) {
+            let decision = brokers::expire(&self.draft.image, &self.policy, id);
+            let partitions = partitions(&decision);
+            tracing::warn!(broker = id.0, partitions, "a broker's process has gone and it is fenced");
+            self.draft.take(decision);
+        }
+    }
+
     /// Decides what nobody asks for. Only the leader does.
     pub(crate) fn decide_what_is_due(&mut self) {
+        self.fence_who_has_gone();
         let now = Instant::now();
         if !self.watch.looks(now) || self.session.is_none() {
             return;

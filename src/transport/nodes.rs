@@ -3,19 +3,21 @@
 //! peer and for nothing else: not for a serving core, not for a disk.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use firnline_controller::transport::{Address, Transport, TransportError};
+use firnline_controller::transport::{Address, LineEnd, Transport, TransportError};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::transport::net::Net;
+use crate::transport::net::{Net, Stream};
 use crate::transport::peer::{Head, PeerConnection, PeerError, PeerLimits};
 
 /// Connections kept to one node while nobody uses them; more may be open while calls are under way.
@@ -137,13 +139,45 @@ impl Transport for Nodes {
             })
         })
     }
+
+    fn line(&self, to: &Address) -> BoxFuture<'static, LineEnd> {
+        let (net, Address { host, port }) = (self.net.clone(), to.clone());
+        let held = Abandoned(self.on.spawn(async move { hold(&*net, &host, port).await }));
+        Box::pin(async move { held.await.unwrap_or_else(|error| LineEnd::Unknown(error.to_string())) })
+    }
+}
+
+/// Connects, and waits for the end. A name of several addresses refuses only if each of them does: one that is of
+/// another machine says nothing about the others.
+async fn hold(net: &dyn Net, host: &str, port: u16) -> LineEnd {
+    let addresses = match net.resolve(host, port).await {
+        Ok(addresses) => addresses,
+        Err(error) => return LineEnd::Unknown(error.to_string()),
+    };
+    let mut unknown = addresses.is_empty().then(|| "the name has no address".to_owned());
+    for address in addresses {
+        match net.dial(&address.ip().to_string(), address.port(), DIAL).await {
+            Ok(stream) => return stands(stream).await,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => unknown = Some(error.to_string()),
+        }
+    }
+    unknown.map_or(LineEnd::Refused, LineEnd::Unknown)
+}
+
+/// A reset and an orderly end tell the same: the other side has closed its socket.
+async fn stands(mut stream: Stream) -> LineEnd {
+    match stream.read(&mut [0; 1]).await {
+        Ok(0) | Err(_) => LineEnd::Broken,
+        Ok(_) => LineEnd::Unknown("it speaks without being asked".to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::transport::net::{ListenOptions, OsNet};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
 
     async fn serve_one(listener: &mut Box<dyn crate::transport::net::Listener>, answers: usize) -> usize {
         let mut stream = listener.accept().await.unwrap().attach().unwrap();
@@ -176,5 +210,26 @@ mod tests {
         serve.await.unwrap();
         assert!(matches!(ask().await, Err(TransportError::Lost(_))));
         assert!(matches!(ask().await, Err(TransportError::Unreachable(_))));
+    }
+    #[tokio::test]
+    async fn a_line_tells_that_the_other_side_has_gone_and_then_that_nobody_is_there() {
+        let options = ListenOptions { backlog: 8, send_buffer: None, receive_buffer: None };
+        let mut listener = OsNet.listen(([127, 0, 0, 1], 0).into(), &options).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let nodes = Nodes::new(Arc::new(OsNet), Handle::current(), 7);
+        let to = Address { host: "127.0.0.1".into(), port };
+        let line = tokio::spawn(nodes.line(&to));
+        let stream = listener.accept().await.unwrap().attach().unwrap();
+        tokio::task::yield_now().await;
+        assert!(!line.is_finished(), "it stands while the other side does");
+        drop(stream);
+        assert_eq!(line.await.unwrap(), LineEnd::Broken);
+        drop(listener);
+        assert_eq!(nodes.line(&to).await, LineEnd::Refused);
+        let nowhere = Address { host: "no.such.host.invalid".into(), port };
+        assert!(
+            matches!(nodes.line(&nowhere).await, LineEnd::Unknown(_)),
+            "a name that is gone proves nothing"
+        );
     }
 }

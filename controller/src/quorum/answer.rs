@@ -57,10 +57,16 @@ impl Answers {
                 let theirs = read(body, peer_codec::decode_canvass)?;
                 let ours = self.raft.data_metrics().borrow().last_log;
                 let leads = self.leadership.borrow().session.is_some();
+                let now = Instant::now();
                 let answer = match leads {
                     true => Err("it leads"),
-                    false => self.campaign().encourages(Instant::now(), from, theirs, ours),
+                    false => self.campaign().encourages(now, from, theirs, ours),
                 };
+                let lease = self.campaign().lease_ends(now);
+                if let Some(ends) = lease.filter(|_| answer.is_ok()) {
+                    // Sooner, the vote would be refused, and the candidate would have to begin anew.
+                    tokio::time::sleep_until(ends).await;
+                }
                 Ok(peer_codec::encode_canvass_answer(answer))
             }
             Kind::Hello => {
@@ -80,6 +86,7 @@ impl Answers {
         match kind {
             Kind::Append => {
                 let request = read(body, raft_messages::decode_append)?;
+                self.campaign().appended(Instant::now());
                 let answer: AppendEntriesResponse<VoterId> =
                     self.raft.append_entries(request).await.map_err(stopped)?;
                 Ok(raft_messages::encode_append_answer(&answer))

@@ -1,6 +1,10 @@
 //! Whether this member may decide: it leads, a majority heard it lately, and everything decided before is applied.
-//! Not how it came to lead. Invariant: a session ends before another member can have begun one.
+//! Not how it came to lead. Invariant: a session ends before another member can have begun one, unless its process
+//! has gone.
 
+use tokio::time::Instant;
+
+use crate::id::BrokerId;
 use crate::quorum::type_config::VoterId;
 
 /// A time of leading without a break.
@@ -19,6 +23,8 @@ pub struct Leadership {
     pub session: Option<Session>,
     /// Whom raft names; may be gone.
     pub leader: Option<VoterId>,
+    /// The node that led before this member began to lead, and when it was heard last.
+    pub before: Option<(BrokerId, Instant)>,
     /// The member has stopped for good.
     pub stopped: Option<String>,
 }

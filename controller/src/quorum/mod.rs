@@ -8,6 +8,7 @@ mod frame;
 mod identity;
 mod journal;
 pub mod leadership;
+mod lines;
 mod log_store;
 mod membership;
 mod network;

@@ -22,7 +22,7 @@ use crate::id::BrokerId;
 use crate::image::current::Current;
 use crate::image::fold::Outcome;
 use crate::quorum::answer::{self, Answers};
-use crate::quorum::campaign::Campaign;
+use crate::quorum::campaign::{Campaign, LEASE};
 use crate::quorum::identity::{self, Whereabouts, node_of};
 use crate::quorum::leadership::{Leadership, Session};
 use crate::quorum::log_store::LogStore;
@@ -48,8 +48,6 @@ const LEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Raft's own heartbeat, in milliseconds, which carries what is committed to those that miss it; also how long it
 /// waits for one answer before it sends again. Whether a leader lives is told by the steward's beats.
 const HEARTBEAT_MS: u64 = 200;
-/// For so long after raft's last message its core refuses to vote for another; shorter than the beats' silence.
-const LEASE_MS: u64 = 300;
 /// Bytes of a snapshot in one call.
 const SNAPSHOT_PIECE: u64 = 1 << 20;
 /// What one piece of a snapshot may take; the last one is installed in it.
@@ -94,6 +92,7 @@ pub struct Node {
     peers: Peers,
     clock: Arc<dyn Clock>,
     trouble: Arc<Mutex<Option<String>>>,
+    gone: watch::Receiver<BTreeMap<BrokerId, Instant>>,
     stop: Arc<watch::Sender<bool>>,
     unsaved: Arc<AtomicU64>,
     snapshot_every_records: u64,
@@ -145,7 +144,7 @@ impl Node {
         let state_machine = StateMachine::new(loaded, snapshots, config.current.clone(), unsaved.clone());
         let peers = Peers { transport: config.transport.clone(), cluster_id: config.cluster_id.clone(), me };
         let network = Network { peers: peers.clone() };
-        let raft = Raft::new(me, Arc::new(raft_config()?), network, log.clone(), state_machine).await;
+        let raft = Raft::new(me, Arc::new(raft_config()), network, log.clone(), state_machine).await;
         let raft = raft.map_err(|fatal| StartError::Quorum(fatal.to_string()))?;
         let mut node = Node::attend((raft, log), &config, me, peers, unsaved);
         if let Err(error) = node.lead_if_alone(me, &config).await {
@@ -166,6 +165,7 @@ impl Node {
         let metrics = raft.metrics();
         let (shown, leadership) = watch::channel(Leadership::default());
         let (stop, stopped) = watch::channel(false);
+        let (tell_gone, gone) = watch::channel(BTreeMap::new());
         let campaign = Arc::new(Mutex::new(Campaign::new(me, Instant::now())));
         let (contacts, changes) = (Contacts::default(), Changes::new(raft.clone()));
         let trouble = Arc::new(Mutex::new(None));
@@ -183,6 +183,7 @@ impl Node {
             changes: changes.clone(),
             clock: config.clock.clone(),
             leadership: shown,
+            gone: tell_gone,
             trouble: trouble.clone(),
             stop: stopped,
             state: State::default(),
@@ -211,6 +212,7 @@ impl Node {
             peers,
             clock,
             trouble,
+            gone,
             stop,
             unsaved,
             snapshot_every_records,
@@ -260,6 +262,11 @@ impl Node {
     /// Wakes when the session or the leader changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// Nodes whose process is known to have gone, and since when. Wakes when that changes.
+    pub fn gone(&self) -> watch::Receiver<BTreeMap<BrokerId, Instant>> {
+        self.gone.clone()
     }
 
     /// Why this member does not decide.
@@ -420,23 +427,24 @@ impl Proposal {
     }
 }
 
-fn raft_config() -> Result<Config, StartError> {
-    let config = Config {
+/// Not validated: openraft wants an election's timeout above the heartbeat's pause, where its own timer begins them.
+fn raft_config() -> Config {
+    let lease_ms = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
+    Config {
         cluster_name: "metadata".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
         // Elections are the steward's to begin: openraft draws one timeout per process, and two that are alike tie.
         enable_elect: false,
         // One apart, so that nothing is left to draw.
-        election_timeout_min: LEASE_MS - 1,
-        election_timeout_max: LEASE_MS,
+        election_timeout_min: lease_ms - 1,
+        election_timeout_max: lease_ms,
         install_snapshot_timeout: SNAPSHOT_PIECE_MS,
         snapshot_max_chunk_size: SNAPSHOT_PIECE,
         // We count records, not entries: see `snapshot_if_due`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         ..Config::default()
-    };
-    config.validate().map_err(|error| StartError::Quorum(error.to_string()))
+    }
 }
 
 fn stopped(fatal: &Fatal<VoterId>) -> Unavailable {

@@ -17,6 +17,7 @@ use crate::id::BrokerId;
 use crate::quorum::campaign::{self, BEAT, Campaign, QUIET};
 use crate::quorum::identity::{Whereabouts, node_of};
 use crate::quorum::leadership::{Leadership, Session};
+use crate::quorum::lines::{Came, Lines, Try};
 use crate::quorum::log_store::LogStore;
 use crate::quorum::membership::Changes;
 use crate::quorum::peer_codec::{self, BeatAnswer, HelloAnswer, JoinAnswer, Kind};
@@ -54,6 +55,7 @@ pub struct Steward {
     pub(super) changes: Changes,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) gone: watch::Sender<BTreeMap<BrokerId, Instant>>,
     pub(super) trouble: Arc<Mutex<Option<String>>>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) state: State,
@@ -86,6 +88,9 @@ pub struct State {
     rests_until: Option<Instant>,
     /// When it last had authority.
     had_authority: Option<Instant>,
+    lines: Lines,
+    /// Whom it followed last, and when that one was heard.
+    followed: Option<(VoterId, Instant)>,
 }
 
 /// Something that took time is done.
@@ -95,6 +100,7 @@ enum Event {
     Canvassed(BTreeSet<VoterId>),
     Greeted(Vec<(Address, Result<HelloAnswer, CallError>)>),
     Joined(Result<JoinAnswer, CallError>),
+    Line(VoterId, Address, Instant, Came),
     Changed,
 }
 
@@ -125,7 +131,7 @@ impl Steward {
     }
 
     fn end(&self, why: String) {
-        self.leadership.send_replace(Leadership { session: None, leader: None, stopped: Some(why) });
+        self.leadership.send_replace(Leadership { stopped: Some(why), ..Leadership::default() });
     }
 
     fn look(&mut self, view: &View, now: Instant) {
@@ -142,8 +148,19 @@ impl Steward {
         }
         self.show(view, &configs, now);
         let votes = configs.iter().any(|voters| voters.contains(&self.me));
+        if leads || votes {
+            self.hold_lines(view, now);
+        }
         if !leads && votes {
-            self.follow(&configs, now);
+            let leader = view.current_leader.filter(|id| *id != self.me);
+            let gone = leader.is_some_and(|id| self.state.lines.gone(id).is_some());
+            let heard = {
+                let mut campaign = self.campaign();
+                campaign.leader_gone(gone);
+                campaign.last_heard()
+            };
+            self.state.followed = leader.map(|id| (id, heard)).or(self.state.followed);
+            self.follow(view, &configs, now);
         }
         if self.state.next_try.is_none_or(|at| now >= at) && !self.state.joining {
             self.settle_in(view, !configs.iter().all(BTreeSet::is_empty), now);
@@ -274,7 +291,9 @@ impl Steward {
             }
             _ => None,
         };
-        let next = Leadership { session: kept.or(begun), leader: view.current_leader, stopped: None };
+        let before =
+            self.state.followed.filter(|_| view.state.is_leader()).map(|(id, heard)| (node_of(id), heard));
+        let next = Leadership { session: kept.or(begun), leader: view.current_leader, before, stopped: None };
         if next != shown {
             if let Some(session) = begun {
                 tracing::info!(term = session.term, "this node leads the quorum");
@@ -286,12 +305,14 @@ impl Steward {
     }
 
     /// Canvasses when it is this voter's turn.
-    fn follow(&mut self, configs: &[BTreeSet<VoterId>], now: Instant) {
+    fn follow(&mut self, view: &View, configs: &[BTreeSet<VoterId>], now: Instant) {
         if self.state.canvassing {
             return;
         }
         let voters: BTreeSet<VoterId> = configs.iter().flatten().copied().collect();
-        let rank = voters.iter().position(|id| *id == self.me).unwrap_or(voters.len());
+        let gone = view.current_leader.filter(|id| self.state.lines.gone(*id).is_some());
+        let mut line = voters.iter().filter(|id| gone != Some(**id));
+        let rank = line.position(|id| *id == self.me).unwrap_or(voters.len());
         let last = self.last_log_id();
         {
             let mut campaign = self.campaign();
@@ -456,8 +477,50 @@ impl Steward {
                 self.state.joining = false;
                 self.joined(answer);
             }
+            Event::Line(member, address, began, came) => self.line_ended(member, &address, began, &came),
             Event::Changed => {}
         }
+    }
+
+    /// A leader holds a line to every member, a voter one to its leader.
+    fn hold_lines(&mut self, view: &View, now: Instant) {
+        let membership = view.membership_config.membership();
+        self.state.lines.keep(|id| membership.get_node(&id).is_some());
+        let (me, leads, leader) = (self.me, view.state.is_leader(), view.current_leader);
+        let wanted = membership.nodes().filter(|(id, _)| **id != me && (leads || Some(**id) == leader));
+        for (id, node) in wanted {
+            let (id, Some(address)) = (*id, Whereabouts::of(node).address) else { continue };
+            let Some(step) = self.state.lines.due(id, &address, now) else { continue };
+            let (peers, body) = (self.peers.clone(), peer_codec::encode_hello(&self.plan.voters()));
+            self.state.underway.push(Box::pin(async move {
+                let came = match step {
+                    Try::Greet => {
+                        let answer = peers.call(id, Some(&address), Kind::Hello, &body, CALL).await;
+                        Came::Greeted(answer.is_ok())
+                    }
+                    Try::Hold => Came::Held(peers.transport.line(&address).await),
+                };
+                Event::Line(id, address, now, came)
+            }));
+        }
+        self.show_gone();
+    }
+
+    fn line_ended(&mut self, member: VoterId, address: &Address, began: Instant, came: &Came) {
+        if self.state.lines.came(member, address, began, came, Instant::now()) {
+            tracing::warn!(node = %node_of(member), %address, "a member's process has gone: nobody listens there any more");
+        }
+        self.show_gone();
+    }
+
+    fn show_gone(&self) {
+        let gone: BTreeMap<BrokerId, Instant> =
+            self.state.lines.all_gone().map(|(member, since)| (node_of(member), since)).collect();
+        self.gone.send_if_modified(|shown| {
+            let changed = *shown != gone;
+            *shown = gone;
+            changed
+        });
     }
 
     /// One line for a member that falls silent, one when it speaks again.
@@ -488,8 +551,7 @@ impl Steward {
     /// Stands for election if a majority would vote for this member and no leader spoke meanwhile.
     fn elect(&mut self, yes: &BTreeSet<VoterId>) {
         let configs = self.metrics.borrow().membership_config.membership().get_joint_config().clone();
-        let silent = Instant::now() >= self.campaign().last_heard() + QUIET
-            || configs.iter().all(|voters| voters.len() == 1);
+        let silent = self.campaign().silent(Instant::now()) || configs.iter().all(|voters| voters.len() == 1);
         if !silent || !campaign::majority(&configs, |id| yes.contains(&id)) {
             return;
         }

@@ -11,8 +11,9 @@ use firnline_controller::error::StartError;
 use firnline_controller::id::BrokerId;
 use firnline_controller::quorum::plan::Plan;
 use firnline_controller::quorum::status::QuorumStatus;
-use firnline_controller::transport::{Address, Transport, TransportError};
+use firnline_controller::transport::{Address, LineEnd, Transport, TransportError};
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::disk::{Disk, Loss};
@@ -32,6 +33,8 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct Wires {
     nodes: BTreeMap<u16, Option<Controller>>,
+    /// Dropped when the process that listens there ends.
+    lines: BTreeMap<u16, watch::Sender<()>>,
     links: BTreeMap<(u16, u16), Link>,
     sent: u64,
 }
@@ -69,7 +72,14 @@ impl Network {
     }
 
     fn set(&self, id: i32, node: Option<Controller>) {
-        self.wires.lock().unwrap().nodes.insert(id as u16, node);
+        let mut wires = self.wires.lock().unwrap();
+        wires.nodes.insert(id as u16, node);
+        wires.lines.insert(id as u16, watch::channel(()).0);
+    }
+
+    /// What lies between two nodes now, without sending anything.
+    fn between(&self, from: u16, to: u16) -> Link {
+        self.wires.lock().unwrap().links.get(&(from, to)).copied().unwrap_or_default()
     }
 
     /// Whether a message arrives, and after how long.
@@ -108,6 +118,31 @@ impl Transport for Wire {
                 answer
             };
             tokio::time::timeout(patience, there_and_back).await.map_err(|_| lost())
+        })
+    }
+
+    /// The news of an end travels like anything else: not over a link that is cut.
+    fn line(&self, to: &Address) -> BoxFuture<'static, LineEnd> {
+        let (network, from, to) = (self.network.clone(), self.from, to.port);
+        Box::pin(async move {
+            let arrives = async || {
+                while network.between(from, to).cut || network.between(to, from).cut {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                tokio::time::sleep(Duration::from_micros(50) + network.between(to, from).delay).await;
+            };
+            let there = tokio::time::timeout(Duration::from_millis(500), arrives()).await.is_ok();
+            let ended = network.wires.lock().unwrap().lines.get(&to).map(watch::Sender::subscribe);
+            match (there, network.node(to), ended) {
+                (false, ..) => LineEnd::Unknown("no answer".to_owned()),
+                (true, Some(_), Some(mut ended)) => {
+                    // An error, for nothing is ever sent: the process has ended.
+                    _ = ended.changed().await;
+                    arrives().await;
+                    LineEnd::Broken
+                }
+                _ => LineEnd::Refused,
+            }
         })
     }
 }

@@ -1,12 +1,14 @@
 //! A quorum of several through its public door: agreement, forwarding, failover, partitions, members that come and
 //! go. Every answer given is checked against what the image shows afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use firnline_controller::decide::brokers::Heartbeat;
 use firnline_controller::error::{CreateTopicError, StartError, Unavailable, VoterError};
 use firnline_controller::id::BrokerId;
 use firnline_controller::quorum::plan::Plan;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -96,6 +98,72 @@ async fn a_leader_killed_200_times_never_stalls_the_quorum_for_2_seconds() {
     assert!(longest < Duration::from_secs(2), "the longest stall took {longest:?}");
     println!("200 leaders killed, the longest stall took {longest:?}");
     model.check(&cluster).await;
+}
+
+/// Registers a broker on each of three nodes and has each send signs of life; answers once all may lead.
+async fn three_live_brokers(cluster: &Cluster) -> BTreeMap<i32, JoinHandle<()>> {
+    let mut live = BTreeMap::new();
+    for id in 1..=3 {
+        let node = cluster.node(id).clone();
+        let epoch = node.register_broker(broker_of(id, 1)).await.unwrap();
+        let beats = async move {
+            loop {
+                let (id, image_offset) = (BrokerId(id), node.image().offset);
+                let beat = Heartbeat { id, epoch, image_offset, wants_fence: false, wants_stop: false };
+                // Nobody answers where its node was killed.
+                _ = tokio::time::timeout(Duration::from_secs(1), node.heartbeat(beat)).await;
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        };
+        live.insert(id, tokio::spawn(beats));
+    }
+    cluster.until("three live brokers", |cluster| (alive(cluster, 1) == [1, 2, 3]).then_some(())).await;
+    // Every line stands by then.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    live
+}
+
+/// Brokers that are not fenced, as node `id` sees it.
+fn alive(cluster: &Cluster, id: i32) -> Vec<i32> {
+    cluster.node(id).image().brokers.live().map(|broker| broker.id.0).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_broker_is_fenced_long_before_its_session_ends_whoever_led_the_quorum() {
+    for led in [false, true] {
+        let mut cluster = Cluster::of(3).await;
+        let live = three_live_brokers(&cluster).await;
+        let leader = cluster.leader().await;
+        let (killed, other) = (if led { leader } else { 1 + leader % 3 }, 1 + (leader + 1) % 3);
+        live[&killed].abort();
+        let begun = Instant::now();
+        cluster.kill(killed, Loss::None).await;
+        let others: Vec<i32> = (1..=3).filter(|id| *id != killed).collect();
+        cluster.until("its fencing", |cluster| (alive(cluster, other) == others).then_some(())).await;
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(400), "led: {led}, it took {took:?}");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(alive(&cluster, other), others, "led: {led}: nobody else is taken for dead");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_cut_off_is_not_taken_for_dead() {
+    let cluster = Cluster::of(3).await;
+    let _live = three_live_brokers(&cluster).await;
+    let leader = cluster.leader().await;
+    let cut = 1 + leader % 3;
+    let (begun, term) = (Instant::now(), cluster.node(leader).quorum().term);
+    cluster.network.isolate(cut, true);
+    cluster.until("its fencing", |cluster| (!alive(cluster, leader).contains(&cut)).then_some(())).await;
+    assert!(
+        begun.elapsed() > Duration::from_millis(900),
+        "silence alone proves nothing: {:?}",
+        begun.elapsed()
+    );
+    cluster.network.isolate(cut, false);
+    cluster.until("its return", |cluster| (alive(cluster, leader) == [1, 2, 3]).then_some(())).await;
+    assert_eq!(cluster.node(leader).quorum().term, term, "no election was held");
 }
 
 #[tokio::test(start_paused = true)]
