@@ -1,12 +1,15 @@
 //! System calls without a safe wrapper: whether pages of a file are in memory (cachestat(2) where the kernel has it,
-//! else preadv2(RWF_NOWAIT)), a socket option, and how many descriptors this process may have. The only file with
-//! `unsafe`. Invariant: the probe never blocks on a disk.
+//! else preadv2(RWF_NOWAIT)), a direct read that holds up no writer, a socket option, and how many descriptors this
+//! process may have. The only file with `unsafe`. Invariants: the probe never blocks on a disk, and no call leaves the
+//! kernel with a pointer of ours.
 #![allow(unsafe_code, reason = "these calls have no safe wrapper yet; each block states its proof")]
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 /// Bytes probed per preadv2 call where cachestat is missing; lives on the stack.
 const PROBE_BYTES: usize = 32 << 10;
@@ -39,17 +42,143 @@ pub fn resident(fd: BorrowedFd<'_>, at: u64, len: u64) -> bool {
     if len == 0 {
         return true;
     }
-    if !NO_CACHESTAT.load(Ordering::Relaxed) {
-        match cached_pages(fd, at, len) {
-            Ok(pages) => return pages >= pages_spanned(at, len),
-            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-                NO_CACHESTAT.store(true, Ordering::Relaxed);
+    match cachestat(fd, at, len) {
+        Ok(stat) => stat.nr_cache >= pages_spanned(at, len),
+        // ENOSYS, EPERM under a seccomp filter, EOPNOTSUPP on an odd file system: ask the other way.
+        Err(_) => readable_without_waiting(fd, at, len),
+    }
+}
+
+/// Whether no page of `[at, at+len)` still has to be written, nor is being written. False where nobody can tell.
+pub fn written_back(fd: BorrowedFd<'_>, at: u64, len: u64) -> bool {
+    len == 0 || cachestat(fd, at, len).is_ok_and(|stat| stat.nr_dirty + stat.nr_writeback == 0)
+}
+
+/// Reads into `buffer` past the page cache and waits for it, holding the file's lock only while the read is handed to
+/// the disk: pread(2) holds it until the disk has answered, and an append waits that long. For a descriptor opened with
+/// O_DIRECT, with everything aligned as that wants. Answers how many bytes came, fewer only at the file's end.
+pub fn read_handed_over(fd: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let queue = Queue::take()?;
+    let read = queue.read(fd, buffer, at);
+    if !matches!(read, Err(Handed::Unanswered(_))) {
+        queue.put();
+    }
+    read.map_err(|handed| match handed {
+        Handed::Refused(error) | Handed::Unanswered(error) => error,
+    })
+}
+
+/// Why a read that was to be handed over brought nothing.
+enum Handed {
+    /// The kernel did not take it, or the disk failed it: it is over.
+    Refused(io::Error),
+    /// The kernel has it and we could not wait for it.
+    Unanswered(io::Error),
+}
+
+/// The kernel's side of reads under way (io_setup(2)), one at a time here. Dropped, it waits for what is under way.
+struct Queue(libc::c_ulong);
+
+/// Queues that nobody uses: as many as there were reads at the same time, so as many as the cold lane has places.
+static QUEUES: Mutex<Vec<Queue>> = Mutex::new(Vec::new());
+
+/// `struct iocb` of linux/aio_abi.h; which of `key` and `rw_flags` comes first is the processor's, and both stay 0.
+#[repr(C)]
+#[derive(Default)]
+struct Submission {
+    data: u64,
+    key: u32,
+    rw_flags: u32,
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    buffer: u64,
+    bytes: u64,
+    at: i64,
+    reserved: u64,
+    flags: u32,
+    event_fd: u32,
+}
+
+/// `struct io_event` of linux/aio_abi.h.
+#[repr(C)]
+#[derive(Default)]
+struct Completion {
+    data: u64,
+    submission: u64,
+    outcome: i64,
+    outcome_of_event: i64,
+}
+
+impl Queue {
+    fn take() -> io::Result<Queue> {
+        if let Some(queue) = QUEUES.lock().pop() {
+            return Ok(queue);
+        }
+        let mut queue: libc::c_ulong = 0;
+        // SAFETY: the pointer is to a live, exclusively borrowed local of the type that the call fills; it is not kept.
+        let rc = unsafe { libc::syscall(libc::SYS_io_setup, 1 as libc::c_uint, &raw mut queue) };
+        if rc == 0 { Ok(Queue(queue)) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// For the next read; only when none is under way.
+    fn put(self) {
+        QUEUES.lock().push(self);
+    }
+
+    fn read(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, Handed> {
+        let submission = Submission {
+            // IOCB_CMD_PREAD is 0.
+            fd: fd.as_raw_fd().cast_unsigned(),
+            buffer: buffer.as_mut_ptr() as u64,
+            bytes: buffer.len() as u64,
+            at: i64::try_from(at).map_err(|error| Handed::Refused(io::Error::other(error)))?,
+            ..Submission::default()
+        };
+        let list = [&raw const submission];
+        // SAFETY: the layout is the kernel's, and it copies the submission and the list during the call. `buffer` is
+        // borrowed exclusively for as long as this function runs, which returns only once the kernel has answered;
+        // when that cannot be seen (`Unanswered`) the caller drops the queue, which waits for it, before it returns.
+        let rc = unsafe { libc::syscall(libc::SYS_io_submit, self.0, 1 as libc::c_long, list.as_ptr()) };
+        match rc {
+            1 => {}
+            0 => return Err(Handed::Refused(io::ErrorKind::WouldBlock.into())),
+            _ => return Err(Handed::Refused(io::Error::last_os_error())),
+        }
+        let outcome = self.wait().map_err(Handed::Unanswered)?;
+        usize::try_from(outcome).map_err(|_| {
+            let errno = i32::try_from(-outcome).unwrap_or(libc::EIO);
+            Handed::Refused(io::Error::from_raw_os_error(errno))
+        })
+    }
+
+    /// Waits for the only read under way; answers bytes, or an error's number below 0.
+    fn wait(&self) -> io::Result<i64> {
+        let mut completion = Completion::default();
+        loop {
+            // SAFETY: the pointer is to a live, exclusively borrowed local with the kernel's layout and room for the one
+            // event asked for; it is not kept. No time limit is a null pointer.
+            let rc = unsafe {
+                let no_limit: *mut libc::timespec = std::ptr::null_mut();
+                let one: libc::c_long = 1;
+                libc::syscall(libc::SYS_io_getevents, self.0, one, one, &raw mut completion, no_limit)
+            };
+            if rc == 1 {
+                return Ok(completion.outcome);
             }
-            // EPERM under a seccomp filter, EOPNOTSUPP on an odd file system: ask the other way.
-            Err(_) => {}
+            let error = io::Error::last_os_error();
+            if rc < 0 && error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
         }
     }
-    readable_without_waiting(fd, at, len)
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the number is a queue that io_setup made and nobody else holds. The call waits for what is under way.
+        unsafe { libc::syscall(libc::SYS_io_destroy, self.0) };
+    }
 }
 
 /// Has a socket count as readable only once `bytes` have arrived, 1 being the kernel's own choice (SO_RCVLOWAT). Waits
@@ -84,7 +213,10 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-fn cached_pages(fd: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<u64> {
+fn cachestat(fd: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<Cachestat> {
+    if NO_CACHESTAT.load(Ordering::Relaxed) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let mut range = CachestatRange { off: at, len };
     let mut stat = Cachestat::default();
     // SAFETY: `fd` is borrowed, so it stays open during the call. Both pointers are to live, exclusively borrowed
@@ -93,7 +225,14 @@ fn cached_pages(fd: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<u64> {
     let rc = unsafe {
         libc::syscall(SYS_CACHESTAT, fd.as_raw_fd(), &raw mut range, &raw mut stat, 0 as libc::c_uint)
     };
-    if rc == 0 { Ok(stat.nr_cache) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        return Ok(stat);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENOSYS) {
+        NO_CACHESTAT.store(true, Ordering::Relaxed);
+    }
+    Err(error)
 }
 
 fn pages_spanned(at: u64, len: u64) -> u64 {
@@ -157,6 +296,14 @@ mod tests {
         let file = written();
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         assert!(!resident(file.as_fd(), 0, LEN));
+    }
+
+    #[test]
+    fn a_fresh_write_is_not_written_back_until_it_is_synced() {
+        let mut file = written();
+        assert!(written_back(file.as_fd(), 0, LEN) || NO_CACHESTAT.load(Ordering::Relaxed));
+        file.write_all(&[8; 10]).unwrap();
+        assert!(!written_back(file.as_fd(), 0, LEN + 10));
     }
 
     #[test]
