@@ -249,9 +249,13 @@ impl Listener for OsListener {
 pub async fn write_all_vectored(stream: &mut Stream, slices: &mut [&[u8]]) -> io::Result<usize> {
     let total = slices.iter().map(|slice| slice.len()).sum();
     let mut left: usize = total;
-    let mut first = 0;
+    let mut first = advance(slices, 0, 0);
     while left > 0 {
         let wrote = std::future::poll_fn(|cx| {
+            if slices[first].len() == left {
+                // The last one: the kernel has less to do for bytes in one place.
+                return Pin::new(&mut *stream).poll_write(cx, slices[first]);
+            }
             let mut vectors = [io::IoSlice::new(&[]); MAX_VECTORS];
             let count = slices[first..].len().min(MAX_VECTORS);
             for (vector, slice) in vectors.iter_mut().zip(&slices[first..]) {
