@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::purgatory::timer::{Tick, Timer};
+use crate::purgatory::timer::{Place, Tick, Timer};
 
 /// What a request can wait for: news of one partition. The topic is its id's 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,19 +153,90 @@ pub struct Purgatory {
 
 #[derive(Default)]
 struct State {
-    waiters: HashMap<u64, Waiter>,
-    by_key: HashMap<WaitKey, Waiting>,
+    waiters: Seats,
+    by_key: HashMap<WaitKey, Waiting, BuildHasherDefault<KeyHasher>>,
     timer: Timer,
-    next_id: u64,
 }
 
 struct Waiting {
     interest: Arc<Interest>,
-    ids: BTreeSet<u64>,
+    ids: BTreeSet<u32>,
+}
+
+/// The waiters by number; numbers are used again.
+#[derive(Default)]
+struct Seats {
+    seats: Vec<Option<Waiter>>,
+    free: Vec<u32>,
+}
+
+/// Seats kept while nobody waits.
+const SEATS_KEPT: usize = 64;
+
+impl Seats {
+    fn take(&mut self, waiter: Waiter) -> u32 {
+        match self.free.pop() {
+            Some(id) => {
+                self.seats[id as usize] = Some(waiter);
+                id
+            }
+            None => {
+                self.seats.push(Some(waiter));
+                (self.seats.len() - 1) as u32
+            }
+        }
+    }
+
+    fn get(&mut self, id: u32) -> Option<&mut Waiter> {
+        self.seats.get_mut(id as usize)?.as_mut()
+    }
+
+    fn leave(&mut self, id: u32) -> Option<Waiter> {
+        let waiter = self.seats.get_mut(id as usize)?.take()?;
+        self.free.push(id);
+        if self.taken() == 0 && self.seats.len() > SEATS_KEPT {
+            *self = Self::default();
+        }
+        Some(waiter)
+    }
+
+    fn taken(&self) -> usize {
+        self.seats.len() - self.free.len()
+    }
+}
+
+/// Keys are topic ids, which are random, and indexes of partitions there are: no client makes them collide.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl KeyHasher {
+    fn mix(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
+    }
+
+    fn write_u128(&mut self, word: u128) {
+        self.mix(word as u64);
+        self.mix((word >> 64) as u64);
+    }
+
+    fn write_i32(&mut self, word: i32) {
+        self.mix(u64::from(word.cast_unsigned()));
+    }
 }
 
 struct Waiter {
-    deadline: Tick,
+    /// Until it fires.
+    deadline: Option<Place>,
     woken: Option<Woken>,
     waker: Option<Waker>,
 }
@@ -220,11 +292,16 @@ impl Purgatory {
         deadline: Instant,
     ) -> Wait {
         // Rounded up: a deadline never fires early.
-        let after = deadline.saturating_duration_since(self.started);
-        let deadline = Tick(u64::try_from(after.as_millis()).unwrap_or(u64::MAX - 1) + 1);
+        let deadline = Tick(self.tick(deadline).0 + 1);
         let mut state = self.state.borrow_mut();
-        let id = state.next_id;
-        state.next_id += 1;
+        let id = state.waiters.take(Waiter { deadline: None, woken: None, waker: None });
+        let (place, first) = state.timer.insert(self.tick(Instant::now()), deadline, u64::from(id));
+        if let Some(waiter) = state.waiters.get(id) {
+            waiter.deadline = Some(place);
+        }
+        if first {
+            self.rearm.notify_one();
+        }
         let mut registered = Vec::new();
         for (key, interest) in keys {
             interest.0.fetch_or(Interest::bit(self.core), Ordering::Relaxed);
@@ -238,17 +315,19 @@ impl Purgatory {
         }
         // Pairs with the fence in `Interest::cores`.
         fence(Ordering::SeqCst);
-        state.waiters.insert(id, Waiter { deadline, woken: None, waker: None });
-        if state.timer.insert(deadline, id) {
-            self.rearm.notify_one();
-        }
         drop(state);
         Wait { purgatory: self.clone(), id, keys: registered }
     }
 
     /// How many requests wait on this core.
     pub fn waiting(&self) -> usize {
-        self.state.borrow().waiters.len()
+        self.state.borrow().waiters.taken()
+    }
+
+    /// The last full millisecond at `time`.
+    fn tick(&self, time: Instant) -> Tick {
+        let after = time.saturating_duration_since(self.started);
+        Tick(u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 2))
     }
 
     /// Drives deadlines and letters from other cores. One task per core runs it until the core stops.
@@ -277,11 +356,12 @@ impl Purgatory {
     }
 
     fn fire_due(&self) {
-        let passed = Instant::now().saturating_duration_since(self.started);
-        let now = Tick(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        let now = self.tick(Instant::now());
         let mut state = self.state.borrow_mut();
-        while let Some(id) = state.timer.pop_due(now) {
-            if let Some(waiter) = state.waiters.get_mut(&id) {
+        while let Some(owner) = state.timer.pop_due(now) {
+            // cannot be cut off: owners are numbers of seats.
+            if let Some(waiter) = state.waiters.get(owner as u32) {
+                waiter.deadline = None;
                 waiter.wake(Woken::Deadline);
             }
         }
@@ -292,15 +372,15 @@ impl State {
     fn wake_key(&mut self, key: WaitKey) {
         let Some(waiting) = self.by_key.get(&key) else { return };
         for id in &waiting.ids {
-            if let Some(waiter) = self.waiters.get_mut(id) {
+            if let Some(waiter) = self.waiters.get(*id) {
                 waiter.wake(Woken::News);
             }
         }
     }
 
-    fn forget(&mut self, core: usize, id: u64, keys: &[WaitKey]) {
-        if let Some(waiter) = self.waiters.remove(&id) {
-            self.timer.cancel(waiter.deadline, id);
+    fn forget(&mut self, core: usize, id: u32, keys: &[WaitKey]) {
+        if let Some(place) = self.waiters.leave(id).and_then(|waiter| waiter.deadline) {
+            self.timer.cancel(place);
         }
         for key in keys {
             let Some(waiting) = self.by_key.get_mut(key) else { continue };
@@ -328,7 +408,7 @@ impl Waiter {
 /// One request's place in the purgatory; dropping it leaves.
 pub struct Wait {
     purgatory: Rc<Purgatory>,
-    id: u64,
+    id: u32,
     keys: Vec<WaitKey>,
 }
 
@@ -337,7 +417,7 @@ impl Wait {
     pub async fn woken(&mut self) -> Woken {
         poll_fn(|cx| {
             let mut state = self.purgatory.state.borrow_mut();
-            let Some(waiter) = state.waiters.get_mut(&self.id) else {
+            let Some(waiter) = state.waiters.get(self.id) else {
                 return Poll::Ready(Woken::Deadline);
             };
             match waiter.woken {
