@@ -178,7 +178,8 @@ impl<F, R: Clone> Stream<F, R> {
             let at = self.chunks.back().map_or(self.next, Chunk::end);
             let len = until.saturating_sub(at).min(CHUNK_MAX);
             // Small reads cost as much as large ones: wait until there is room for one that pays.
-            if len == 0 || (len < WINDOW_FIRST.min(CHUNK_MAX) && until < steady) {
+            let pays = (self.window / 4).clamp(WINDOW_FIRST, CHUNK_MAX);
+            if len == 0 || (len < pays && until < steady) {
                 return;
             }
             let Some(read) = begin(Stretch { at, len }) else { return };
