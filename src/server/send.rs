@@ -51,6 +51,16 @@ impl Sender {
     /// Sends `pieces` in order.
     pub async fn send(&mut self, stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {
         self.gathered.clear();
+        // What stands before and behind a file's bytes goes out in their packets: each of its own would wake the client.
+        let corked = pieces.len() > 1 && pieces.iter().any(is_sent_from_its_file);
+        if corked {
+            stream.cork(true)?;
+        }
+        self.send_each(stream, pieces).await?;
+        if corked { stream.cork(false) } else { Ok(()) }
+    }
+
+    async fn send_each(&mut self, stream: &mut Stream, pieces: &[Piece]) -> io::Result<()> {
         for piece in pieces {
             match piece {
                 // One alone is written from where it lies.
@@ -113,7 +123,7 @@ impl Sender {
         mut at: u64,
         len: u64,
     ) -> io::Result<()> {
-        self.write_more(stream).await?;
+        self.write_with(stream, &[]).await?;
         let mut left = len;
         while left > 0 {
             match sendfile::send(stream, file, at, left as usize).await {
@@ -155,19 +165,6 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes what is gathered, with the promise that more follows at once.
-    async fn write_more(&mut self, stream: &mut Stream) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < self.gathered.len() {
-            match sendfile::send_more(stream, &self.gathered[sent..]).await {
-                Some(outcome) => sent += outcome?,
-                None => break,
-            }
-        }
-        self.gathered.drain(..sent);
-        self.write_with(stream, &[]).await
-    }
-
     /// Writes what is gathered and then `bytes`, in one go.
     async fn write_with(&mut self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
         if !self.gathered.is_empty() || !bytes.is_empty() {
@@ -176,6 +173,11 @@ impl Sender {
         self.gathered.clear();
         Ok(())
     }
+}
+
+/// Whether a piece is more than one write can take with its neighbours.
+fn is_sent_from_its_file(piece: &Piece) -> bool {
+    matches!(piece, Piece::File { len, .. } if *len > COPY_MAX)
 }
 
 /// Writes `bytes` a step at a time, with a turn for others in between; answers how many went out before the client

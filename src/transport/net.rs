@@ -116,6 +116,15 @@ impl Stream {
         set_receive_low_water(socket.as_fd(), bytes)
     }
 
+    /// While corked the kernel sends full packets only (TCP_CORK), for at most 200 ms; what is left goes out when the cork
+    /// comes off. A simulated connection has no packets.
+    pub fn cork(&self, corked: bool) -> io::Result<()> {
+        match self {
+            Stream::Kernel(socket) => Ok(rustix::net::sockopt::set_tcp_cork(socket, corked)?),
+            Stream::Simulated(_) => Ok(()),
+        }
+    }
+
     /// Waits until a write may take something. A simulated connection is always asked directly.
     pub async fn writable(&self) -> io::Result<()> {
         match self {

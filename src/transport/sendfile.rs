@@ -27,20 +27,3 @@ pub async fn send(stream: &Stream, file: &Arc<dyn File>, at: u64, len: usize) ->
     })
     .await
 }
-
-/// Sends `bytes` with MSG_MORE: the kernel holds them back until the file's bytes follow, so that a response header
-/// and its first records share a packet. Answers how many went out, or `None` without a kernel socket.
-pub async fn send_more(stream: &Stream, bytes: &[u8]) -> Option<io::Result<usize>> {
-    use rustix::net::SendFlags;
-    std::future::poll_fn(|cx| {
-        let call = |socket: &tokio::net::TcpStream| {
-            Ok(rustix::net::send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
-        };
-        match stream.poll_syscall(cx, call) {
-            None => Poll::Ready(None),
-            Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
-        }
-    })
-    .await
-}
