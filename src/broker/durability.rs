@@ -4,16 +4,19 @@
 //! and a failed fsync is never tried again (the directory is offline then).
 //!
 //! Group commit follows from the loop itself: whatever is appended while a round runs is one next round, over all
-//! partitions and requests.
+//! partitions and requests. The loop has a thread that may wait for the disk, so that a round of one partition costs one
+//! wake to begin and one for each core that waits for it.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use firnline_controller::id::TopicId;
-use futures::future::join_all;
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all, ready};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::context::Shared;
@@ -37,7 +40,10 @@ pub fn start(shared: &Arc<Shared>, storage: &Storage, runtimes: &Runtimes) -> Ve
     let threads = (!runtimes.single_threaded).then(|| runtimes.cold.clone());
     let begin = |list: Arc<DirtyList>| {
         let rounds = Rounds { list, shared: shared.clone(), threads: threads.clone() };
-        runtimes.chores.spawn(rounds.run())
+        match &threads {
+            Some(threads) => runtimes.chores.spawn(on_a_thread(rounds, threads.clone())),
+            None => runtimes.chores.spawn(rounds.run()),
+        }
     };
     storage.dirs().iter().map(|dir| begin(dir.dirty.clone())).collect()
 }
@@ -48,6 +54,21 @@ struct Rounds {
     shared: Arc<Shared>,
     /// Whose blocking threads wait for the disk; `None` in a simulation, where disks do not wait.
     threads: Option<Handle>,
+}
+
+/// Runs them on a thread of their own until this is aborted.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread waits for fsyncs, which is what this file is about"
+)]
+async fn on_a_thread(rounds: Rounds, threads: Handle) {
+    let stop = CancellationToken::new();
+    let _aborted = stop.clone().drop_guard();
+    let timers = Handle::current();
+    let work = threads.spawn_blocking(move || timers.block_on(stop.run_until_cancelled(rounds.run())));
+    if let Err(error) = work.await {
+        tracing::error!(%error, "the rounds of fsyncs ended; please report this");
+    }
 }
 
 impl Rounds {
@@ -69,8 +90,11 @@ impl Rounds {
         for (at, partition) in dirty.iter().enumerate() {
             shares[at % lanes].push(partition.clone());
         }
-        let again: Vec<PartitionHandle> =
-            join_all(shares.into_iter().map(|share| self.sync(share))).await.into_iter().flatten().collect();
+        // One share is this thread's; the others are begun first.
+        let own = shares.pop().unwrap_or_default();
+        let others: Vec<_> = shares.into_iter().map(|share| self.sync(share)).collect();
+        let mut again = sync_all(own);
+        again.extend(join_all(others).await.into_iter().flatten());
         // Also those that failed: who waits for them has to learn it.
         self.shared.board.announce_all(dirty.iter().map(|it| (it.wait_key(), &**it.interest())));
         for partition in dirty.iter().filter(|it| is_internal(it.topic_name())) {
@@ -82,14 +106,15 @@ impl Rounds {
         }
     }
 
-    /// Makes one share durable; answers those to try again.
+    /// Begins to make one share durable; answers those to try again.
     #[expect(
         clippy::disallowed_methods,
         reason = "threads that wait for an fsync are what this file is about"
     )]
-    async fn sync(&self, share: Vec<PartitionHandle>) -> Vec<PartitionHandle> {
-        let Some(threads) = &self.threads else { return sync_all(share) };
-        threads.spawn_blocking(move || sync_all(share)).await.unwrap_or_default()
+    fn sync(&self, share: Vec<PartitionHandle>) -> BoxFuture<'static, Vec<PartitionHandle>> {
+        let Some(threads) = &self.threads else { return ready(sync_all(share)).boxed() };
+        let work = threads.spawn_blocking(move || sync_all(share));
+        async move { work.await.unwrap_or_default() }.boxed()
     }
 }
 
