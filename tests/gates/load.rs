@@ -29,19 +29,26 @@ pub enum Load {
     ProduceMany,
     /// Fetch one such batch, without a session.
     Fetch,
+    /// Fetch eight of them, sent from the file.
+    FetchLarge,
     /// Fetch in a session where nothing is new: what an idle consumer costs.
     Poll,
+    /// The same, waiting for 2 ms first.
+    LongPoll,
 }
 
 impl Load {
-    pub const ALL: [Load; 4] = [Load::Produce, Load::ProduceMany, Load::Fetch, Load::Poll];
+    pub const ALL: [Load; 6] =
+        [Load::Produce, Load::ProduceMany, Load::Fetch, Load::FetchLarge, Load::Poll, Load::LongPoll];
 
     pub fn name(self) -> &'static str {
         match self {
             Load::Produce => "produce-16x1024",
             Load::ProduceMany => "produce-160x100",
             Load::Fetch => "fetch-16KiB",
+            Load::FetchLarge => "fetch-128KiB",
             Load::Poll => "poll",
+            Load::LongPoll => "poll-2ms",
         }
     }
 }
@@ -130,18 +137,22 @@ pub fn run(client: &mut Client, load: Load, count: usize) {
         Load::Produce => write(client, &produce(16, 1024), count),
         Load::ProduceMany => write(client, &produce(160, 100), count),
         Load::Fetch => {
-            for turn in 0..count {
-                let from = turn as i64 % BATCHES * RECORDS;
-                let ask =
-                    Fetching { from, bytes_max: 1, min_bytes: 1, wait_ms: 0, session: (0, -1), named: true };
-                let read = fetch(client, ask);
-                let part = &read.responses[0].partitions[0];
-                assert_eq!(part.error_code, 0);
-                assert!(part.records.as_ref().is_some_and(|records| records.len() > 16 << 10));
-            }
+            (0..count).for_each(|turn| batches(client, turn as i64 % BATCHES * RECORDS, 1, 16 << 10));
         }
-        Load::Poll => poll(client, count),
+        // Room for eight batches with their headers, and for no ninth.
+        Load::FetchLarge => (0..count).for_each(|_| batches(client, 0, 136 << 10, 128 << 10)),
+        Load::Poll => poll(client, count, 0),
+        Load::LongPoll => poll(client, count, 2),
     }
+}
+
+/// Fetches at most `bytes_max` from `from`, at least one batch, and gets more than `least` bytes.
+fn batches(client: &mut Client, from: i64, bytes_max: i32, least: usize) {
+    let ask = Fetching { from, bytes_max, min_bytes: 1, wait_ms: 0, session: (0, -1), named: true };
+    let read = fetch(client, ask);
+    let part = &read.responses[0].partitions[0];
+    assert_eq!(part.error_code, 0);
+    assert!(part.records.as_ref().is_some_and(|records| records.len() > least));
 }
 
 fn write(client: &mut Client, frame: &[u8], count: usize) {
@@ -151,15 +162,16 @@ fn write(client: &mut Client, frame: &[u8], count: usize) {
     }
 }
 
-fn poll(client: &mut Client, count: usize) {
+fn poll(client: &mut Client, count: usize, wait_ms: i32) {
     // The high watermark: nothing lies behind it.
     let probe = Fetching { from: 0, bytes_max: 1, min_bytes: 0, wait_ms: 0, session: (0, -1), named: true };
     let end = fetch(client, probe).responses[0].partitions[0].high_watermark;
     let open = Fetching { from: end, bytes_max: 1 << 20, session: (0, 0), min_bytes: 1, ..probe };
+    let wait = Fetching { wait_ms, named: false, ..open };
     let id = fetch(client, open).session_id;
     assert_ne!(id, 0, "a session was made");
     for epoch in 1..=count as i32 {
-        let idle = fetch(client, Fetching { session: (id, epoch), named: false, ..open });
+        let idle = fetch(client, Fetching { session: (id, epoch), ..wait });
         assert_eq!((idle.error_code, idle.responses.len()), (0, 0));
     }
 }
