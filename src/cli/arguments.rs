@@ -149,6 +149,38 @@ pub struct Broker {
     pub bootstrap_server: String,
 }
 
+/// `firn bench through`: one record per request, one request per partition at a time, acks=all, idempotent.
+#[derive(Debug, Clone, Args)]
+pub struct Through {
+    /// Topic; it must exist, and be empty unless nothing is checked
+    #[arg(long, short, value_name = "NAME")]
+    pub topic: String,
+    /// Records per second over all partitions
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = rate)]
+    pub rate: f64,
+    /// Bytes of a record's value, 20 at least
+    #[arg(long, value_name = "COUNT", default_value = "100", value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub record_bytes: u32,
+    /// How long to write
+    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Do not read back what was written
+    #[arg(long)]
+    pub no_check: bool,
+    /// Form of the result
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Which broker.
+    #[command(flatten)]
+    pub broker: Broker,
+}
+
+/// A rate above nothing.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if rate > 0.0 && rate <= 1e6 { Ok(rate) } else { Err("more than 0 and at most 1000000".to_owned()) }
+}
+
 /// `firn topic`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Topic {
@@ -302,6 +334,8 @@ pub enum Bench {
         #[arg(long, value_name = "MS", default_value = "500", value_parser = clap::value_parser!(i32).range(0..=60_000))]
         wait_ms: i32,
     },
+    /// Write to every partition through whatever happens to its leaders; tell how long acknowledgements were owed
+    Through(Through),
     /// Knock until every partition of a topic has acknowledged one record, and say when that was
     First {
         /// Topic; it must exist once the broker serves

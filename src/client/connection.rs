@@ -127,20 +127,7 @@ impl Connection {
 
     /// A request as the whole frame that carries it, size included. Its correlation id lies at [`CORRELATION_ID_AT`].
     pub fn frame<Q: Request>(&self, version: i16, id: i32, request: &Q) -> Result<BytesMut, ClientError> {
-        let mut frame = BytesMut::with_capacity(512);
-        frame.put_i32(0);
-        let header = RequestHeader::default()
-            .with_request_api_key(Q::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(id)
-            .with_client_id(Some(self.client_id.clone()));
-        header
-            .encode(&mut frame, Q::header_version(version))
-            .and_then(|()| request.encode(&mut frame, version))
-            .map_err(|error| self.broken(io::Error::other(error.to_string())))?;
-        let size = i32::try_from(frame.len() - 4).map_err(|error| self.broken(io::Error::other(error)))?;
-        frame[..4].copy_from_slice(&size.to_be_bytes());
-        Ok(frame)
+        frame_of(&self.client_id, version, id, request).map_err(|source| self.broken(source))
     }
 
     /// Writes a whole frame, size included, as it stands.
@@ -184,6 +171,29 @@ impl Connection {
     fn not_kafka(&self, why: impl std::fmt::Display) -> ClientError {
         ClientError::NotKafka { address: self.address.clone(), why: why.to_string() }
     }
+}
+
+/// A request as the whole frame that carries it, size included.
+pub(super) fn frame_of<Q: Request>(
+    client_id: &StrBytes,
+    version: i16,
+    id: i32,
+    request: &Q,
+) -> io::Result<BytesMut> {
+    let mut frame = BytesMut::with_capacity(512);
+    frame.put_i32(0);
+    let header = RequestHeader::default()
+        .with_request_api_key(Q::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(id)
+        .with_client_id(Some(client_id.clone()));
+    header
+        .encode(&mut frame, Q::header_version(version))
+        .and_then(|()| request.encode(&mut frame, version))
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let size = i32::try_from(frame.len() - 4).map_err(io::Error::other)?;
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    Ok(frame)
 }
 
 /// The next frame of a stream without its size, or the size that cannot be one. `incoming` is empty before and after.

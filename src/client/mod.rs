@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod connection;
 pub mod error;
 pub mod http;
+pub mod leaders;
 pub mod pipeline;
 pub mod records;
 pub mod topics;

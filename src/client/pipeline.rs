@@ -8,9 +8,9 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use crate::client::connection::{ANSWER_PATIENCE, Connection, read_frame};
+use crate::client::connection::{ANSWER_PATIENCE, Connection, frame_of, read_frame};
 use crate::client::error::ClientError;
-use crate::wire::message::{Decodable, HeaderVersion, Request, ResponseHeader};
+use crate::wire::message::{Decodable, HeaderVersion, Request, ResponseHeader, StrBytes};
 
 /// The half that sends.
 pub struct Sender {
@@ -48,6 +48,19 @@ pub fn split_plain(connection: Connection) -> Result<(std::net::TcpStream, Recei
 }
 
 impl Sender {
+    /// Sends a request; its answer is awaited by the other half.
+    pub async fn send<Q: Request>(
+        &mut self,
+        version: i16,
+        id: i32,
+        client_id: &StrBytes,
+        request: &Q,
+    ) -> Result<(), ClientError> {
+        let frame = frame_of(client_id, version, id, request);
+        let frame = frame.map_err(|source| ClientError::Broken { address: self.address.clone(), source })?;
+        self.send_frame(&frame).await
+    }
+
     /// Writes a whole frame, size included.
     pub async fn send_frame(&mut self, frame: &[u8]) -> Result<(), ClientError> {
         let sent = self.stream.write_all(frame).await;

@@ -8,7 +8,8 @@ use crate::client::error::ClientError;
 use crate::wire::message::fetch_request::{FetchPartition, FetchTopic};
 use crate::wire::message::produce_request::{PartitionProduceData, TopicProduceData};
 use crate::wire::message::{
-    BrokerId, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, StrBytes, TopicName,
+    BrokerId, FetchRequest, FetchResponse, InitProducerIdRequest, ProduceRequest, ProduceResponse, StrBytes,
+    TopicName,
 };
 
 /// Newest version of Produce spoken: the last that names topics and not their ids is newer, this one is flexible.
@@ -37,6 +38,14 @@ pub fn production_with(topic: &str, index: i32, batch: Bytes, acks: i16) -> Prod
         .with_acks(acks)
         .with_timeout_ms(PRODUCE_PATIENCE_MS)
         .with_topic_data(vec![topic])
+}
+
+/// An id and epoch for an idempotent producer.
+pub async fn producer_identity(connection: &mut Connection) -> Result<(i64, i16), ClientError> {
+    let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(0);
+    let answer = connection.call(4, &request).await?;
+    ClientError::check(answer.error_code, None)?;
+    Ok((answer.producer_id.0, answer.producer_epoch))
 }
 
 /// The base offset an acknowledgement names.

@@ -4,6 +4,8 @@
 use std::process::{Command, Output};
 
 use super::harness::broker::TestBroker;
+use super::harness::nodes::Nodes;
+use super::harness::wait::until;
 
 /// Runs `firn bench` beside the broker.
 async fn bench(broker: &TestBroker, arguments: &str) -> Output {
@@ -119,5 +121,46 @@ async fn every_partition_is_knocked_at() {
     );
     for index in 0..60 {
         assert_eq!(broker.partition("door", index).log().offsets().end.0, 1, "partition {index}");
+    }
+}
+
+#[tokio::test]
+async fn a_load_goes_on_through_the_death_of_a_leader_and_the_log_holds_it() {
+    let set = ["default.replication.factor=3", "min.insync.replicas=2", "auto.create.topics.enable=true"];
+    let mut nodes = Nodes::start(3, &set).await;
+    let everywhere = (1..=3).map(|id| nodes.address(id)).collect::<Vec<_>>().join(",");
+    let firn = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+        command.args(arguments.split(' ')).args(["-b", &everywhere]);
+        command
+    };
+    until("the topic is made", async || {
+        let mut create = firn("topic create load -p 6 -r 3");
+        let made = tokio::task::spawn_blocking(move || create.output()).await;
+        made.expect("the thread ends").expect("firn runs").status.success()
+    })
+    .await;
+    let mut through = firn("bench through -t load --seconds 8 --rate 60 -o json");
+    let load = tokio::task::spawn_blocking(move || through.output());
+    let led = |id: usize| {
+        let image = nodes.broker(id).shared().controller.image();
+        let leads = |index| Some(image.topics.by_name("load")?.partition(index)?.leader?.0 as usize);
+        (0..6).filter_map(leads).collect::<Vec<_>>()
+    };
+    until("records are acknowledged", async || {
+        let hosted = nodes.broker(1).shared().hosted.all();
+        hosted.iter().filter(|partition| partition.log().offsets().end.0 > 2).count() >= 6
+    })
+    .await;
+    let falls = led(1)[0];
+    nodes.kill(falls);
+    let told = result(&load.await.expect("the thread ends").expect("firn runs"));
+    assert!(told["acked"].as_u64() > Some(100), "{told}");
+    assert!(told["retries"].as_u64() > Some(0), "its leader died: {told}");
+    assert!(told["gap_ms"].as_f64() > Some(0.0) && told["open"] == 0, "{told}");
+    let (found, acked) = (told["proof"]["found"].as_u64(), told["acked"].as_u64());
+    assert_eq!(found, acked, "each of them once: {told}");
+    for wrong in ["lost", "twice", "disordered", "strange"] {
+        assert_eq!(told["proof"][wrong], 0, "{told}");
     }
 }

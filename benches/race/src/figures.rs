@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::statistics::median;
+
 /// One measured run of one contestant, or of a floor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Run {
@@ -42,6 +44,10 @@ pub struct Run {
     pub idle_percent: Option<f64>,
     /// System calls of the broker.
     pub calls: Option<f64>,
+    /// The longest that a partition owed an acknowledgement, milliseconds.
+    pub gap_ms: Option<f64>,
+    /// Records acknowledged and not in the log, or there twice, out of order or never sent.
+    pub lost: Option<f64>,
 }
 
 /// Quantiles.
@@ -102,6 +108,12 @@ pub enum Figure {
     AllWritable,
     /// Resident bytes per partition, in 1024.
     PerPartition,
+    /// The longest debt of an acknowledgement.
+    Gap,
+    /// The same, in the worst of all runs.
+    WorstGap,
+    /// Acknowledged records that are wrong in the log, in the worst of all runs.
+    Lost,
 }
 
 use Figure as F;
@@ -132,6 +144,9 @@ impl Figure {
             F::Start => "start to first ack ms",
             F::AllWritable => "all partitions writable ms",
             F::PerPartition => "RSS per partition KiB",
+            F::Gap => "gap in acks ms",
+            F::WorstGap => "  worst trial ms",
+            F::Lost => "  acked and wrong",
         }
     }
 
@@ -141,6 +156,19 @@ impl Figure {
             self,
             F::MbPerSecond | F::OperationsPerCpuSecond | F::RecordsPerCpuSecond | F::OperationsPerSecond
         )
+    }
+
+    /// What is told of all runs: the median, or the worst where only that counts.
+    pub fn told(self, values: &[f64]) -> Option<f64> {
+        match self.is_worst() {
+            true => values.iter().copied().reduce(f64::max),
+            false => median(values),
+        }
+    }
+
+    /// Only the worst run counts.
+    pub fn is_worst(self) -> bool {
+        matches!(self, F::WorstGap | F::Lost)
     }
 
     /// Of one run.
@@ -170,6 +198,8 @@ impl Figure {
             F::Start => run.start_ms,
             F::AllWritable => run.all_ms,
             F::PerPartition => run.partition_bytes.map(|bytes| bytes / 1024.0),
+            F::Gap | F::WorstGap => run.gap_ms,
+            F::Lost => run.lost,
         }
     }
 }
@@ -256,6 +286,14 @@ mod tests {
         assert_eq!(Figure::CpuPerGb.of(&Run { bytes: 0.0, ..run() }), None);
         assert_eq!(Figure::P99.of(&run()), None);
         assert_eq!(Figure::CallsPerOperation.of(&run()), None);
+    }
+
+    #[test]
+    fn of_what_is_lost_the_worst_run_counts() {
+        assert_eq!(Figure::Gap.told(&[1.0, 9.0, 2.0]), Some(2.0));
+        assert_eq!(Figure::WorstGap.told(&[1.0, 9.0, 2.0]), Some(9.0));
+        assert_eq!(Figure::Lost.told(&[0.0, 0.0, 1.0]), Some(1.0));
+        assert_eq!(Figure::Lost.told(&[]), None);
     }
 
     #[test]

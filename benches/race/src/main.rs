@@ -2,6 +2,7 @@
 //! It starts both brokers, loads them in turn with `firn bench`, and writes a table, JSON and a picture per row.
 #![allow(clippy::disallowed_methods, reason = "a race is no part of the simulated broker")]
 
+mod cluster;
 mod contest;
 mod figures;
 mod load;
@@ -14,6 +15,7 @@ mod report;
 mod rows;
 mod start;
 mod statistics;
+mod trio;
 
 use std::io;
 use std::path::{Path, PathBuf};

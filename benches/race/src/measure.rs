@@ -106,7 +106,7 @@ fn start(arena: &Arena, load: &Load, how: &How<'_>) -> io::Result<Child> {
 }
 
 /// What the loads tell.
-fn told(results: &[Value]) -> Run {
+pub fn told(results: &[Value]) -> Run {
     let (Some(first), Some(last)) = (results.first(), results.last()) else { return Run::default() };
     let number = |name: &str| last[name].as_f64().unwrap_or_default();
     Run {
@@ -121,7 +121,7 @@ fn told(results: &[Value]) -> Run {
     }
 }
 
-fn spent(run: Run, before: &Moment, after: &Moment) -> Run {
+pub fn spent(run: Run, before: &Moment, after: &Moment) -> Run {
     Run {
         user: after.user - before.user,
         system: after.system - before.system,

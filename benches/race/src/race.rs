@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use crate::cluster;
 use crate::contest::{Arena, Broker};
 use crate::figures::{Figure, Run};
 use crate::load::{Contestant, Load, PRODUCE, Rate, Scene as LoadScene, Side, Until};
@@ -75,10 +76,16 @@ impl Stage {
         let mut outcomes: Vec<Outcome> = Vec::new();
         for case in row.cases {
             eprintln!("  {} ...", case.name);
+            let contestants = self.contestants(case.scene);
             let outcome = match case.scene {
+                Scene::Three | Scene::Falls(_) => {
+                    self.brokers.clear();
+                    cluster::case(&self.arena, case, &contestants, &self.plan)
+                        .unwrap_or_else(|| Err(io::Error::other("no scene of three nodes")))?
+                }
                 Scene::Start { killed } => {
                     self.brokers.clear();
-                    start::case(&self.arena, case, &self.contestants(case.scene), killed, &self.plan)?
+                    start::case(&self.arena, case, &contestants, killed, &self.plan)?
                 }
                 Scene::Many => self.many(row, case)?,
                 Scene::OneCore => self.one_core(row, case)?,

@@ -52,10 +52,11 @@ pub fn cells(row: &Row, outcomes: &[Outcome]) -> Vec<Cell> {
         Cell {
             case: outcome.name,
             figure: figure.label(),
-            ours: median(&ours),
-            kafka: median(&kafka),
-            floor: median(&floor),
-            to_kafka: Ratio::of_pairs(&ours, &kafka),
+            ours: figure.told(&ours),
+            kafka: figure.told(&kafka),
+            floor: figure.told(&floor),
+            // The worst of many is no pair.
+            to_kafka: Ratio::of_pairs(&ours, &kafka).filter(|_| !figure.is_worst()),
             to_floor: Ratio::of_pairs(&ours, &floor),
         }
     };
@@ -83,7 +84,7 @@ fn held(target: &Target, outcomes: &[Outcome]) -> Option<f64> {
     let outcome = case(target.case)?;
     let ours = outcome.values(Contestant::Ours, target.figure);
     match target.bound {
-        Bound::Value(_) => median(&ours),
+        Bound::Value(_) => target.figure.told(&ours),
         Bound::Kafka(_) => Ratio::of_pairs(&ours, &outcome.values(Contestant::Kafka, target.figure))
             .map(|ratio| ratio.median),
         Bound::Floor(_) => {

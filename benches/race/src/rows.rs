@@ -1,6 +1,7 @@
 //! The rows of the matrix as data: what is loaded how, which figures are told, which targets they are held to.
 //! Nothing here runs. A new row is a new entry.
 
+use crate::cluster::Fall;
 use crate::figures::{Bound, Figure as F, Target};
 use crate::load::{CONSUME, Load, PRODUCE, Rate, Side, Until};
 
@@ -65,6 +66,10 @@ pub enum Scene {
         /// Partitions exist and the last stop was a kill.
         killed: bool,
     },
+    /// Three nodes, every record on all of them.
+    Three,
+    /// Three nodes, one of which falls under load; the loads are not used.
+    Falls(Fall),
     /// A broker of its own with so many partitions, each written to once; first idle, then loaded.
     Many,
 }
@@ -371,8 +376,98 @@ pub const ROWS: &[Row] = &[
             Target { case: "9990 after kill", figure: F::AllWritable, bound: Bound::Value(2000.0) },
         ],
     },
+    Row {
+        number: 15,
+        title: "three nodes, replication factor 3, acks=all, min.insync.replicas=2; 1 KiB records in 16 KiB batches, 12 partitions",
+        durability: CACHE_OF_TWO,
+        cases: &[
+            Case {
+                name: "closed loop",
+                scene: Scene::Three,
+                partitions: 12,
+                loads: &[Load { connections: 3, until: Until::Megabytes(400, 100), ..PRODUCE }],
+                ..CASE
+            },
+            Case {
+                name: "10 MB/s",
+                scene: Scene::Three,
+                partitions: 12,
+                loads: &[Load {
+                    connections: 3,
+                    in_flight: 1000,
+                    rate: Rate::Megabytes(10.0),
+                    until: Until::Seconds(8, 60),
+                    ..PRODUCE
+                }],
+                ..CASE
+            },
+        ],
+        figures: &[F::CpuPerGb, F::UserPerGb, F::MbPerSecond, F::P50, F::P99, F::Resident],
+        targets: &[
+            Target { case: "closed loop", figure: F::CpuPerGb, bound: Bound::Kafka(0.3) },
+            Target { case: "10 MB/s", figure: F::P99, bound: Bound::Kafka(0.3) },
+        ],
+    },
+    Row {
+        number: 16,
+        title: "a node of three falls under 1,000 records/s: how long an acknowledgement is owed, and what is lost",
+        durability: CACHE_OF_TWO,
+        cases: &[
+            Case { name: "kill, 100", scene: Scene::Falls(KILL), partitions: 100, ..FALL },
+            Case { name: "kill controller, 100", scene: Scene::Falls(CONTROLLER), partitions: 100, ..FALL },
+            Case { name: "stop, 100", scene: Scene::Falls(STOP), partitions: 100, ..FALL },
+            Case {
+                name: "stop controller, 100",
+                scene: Scene::Falls(Fall { controls: true, ..STOP }),
+                partitions: 100,
+                ..FALL
+            },
+            Case { name: "kill, 5000", scene: Scene::Falls(KILL), partitions: 5000, ..FALL },
+            Case { name: "kill controller, 5000", scene: Scene::Falls(CONTROLLER), partitions: 5000, ..FALL },
+            Case { name: "stop, 5000", scene: Scene::Falls(STOP), partitions: 5000, ..FALL },
+            Case {
+                name: "stop controller, 5000",
+                scene: Scene::Falls(Fall { controls: true, ..STOP }),
+                partitions: 5000,
+                ..FALL
+            },
+            Case {
+                name: "kill, 100, Kafka hasty",
+                scene: Scene::Falls(Fall { hasty: true, ..KILL }),
+                partitions: 100,
+                ..FALL
+            },
+            Case {
+                name: "stop, 100, Kafka hasty",
+                scene: Scene::Falls(Fall { hasty: true, ..STOP }),
+                partitions: 100,
+                ..FALL
+            },
+        ],
+        figures: &[F::Gap, F::WorstGap, F::Lost],
+        targets: &[
+            Target { case: "kill, 100", figure: F::WorstGap, bound: Bound::Value(400.0) },
+            Target { case: "kill controller, 100", figure: F::WorstGap, bound: Bound::Value(400.0) },
+            Target { case: "stop, 100", figure: F::WorstGap, bound: Bound::Value(1500.0) },
+            Target { case: "stop controller, 100", figure: F::WorstGap, bound: Bound::Value(1500.0) },
+            Target { case: "kill, 5000", figure: F::Gap, bound: Bound::Own("kill, 100", 2.0) },
+            Target { case: "stop, 5000", figure: F::Gap, bound: Bound::Own("stop, 100", 2.0) },
+            Target { case: "kill, 100", figure: F::Lost, bound: Bound::Value(0.0) },
+            Target { case: "kill controller, 100", figure: F::Lost, bound: Bound::Value(0.0) },
+            Target { case: "stop, 100", figure: F::Lost, bound: Bound::Value(0.0) },
+            Target { case: "stop controller, 100", figure: F::Lost, bound: Bound::Value(0.0) },
+            Target { case: "kill, 5000", figure: F::Lost, bound: Bound::Value(0.0) },
+            Target { case: "stop, 5000", figure: F::Lost, bound: Bound::Value(0.0) },
+        ],
+    },
 ];
 
+const CACHE_OF_TWO: &str =
+    "in the page cache of every replica in sync, two of three at least (both defaults)";
+const KILL: Fall = Fall { signal: "KILL", controls: false, hasty: false };
+const CONTROLLER: Fall = Fall { controls: true, ..KILL };
+const STOP: Fall = Fall { signal: "STOP", ..KILL };
+const FALL: Case = Case { loads: &[], ..CASE };
 const HALF_RANDOM: Load =
     Load { batch: 65_536, random_percent: 50, until: Until::Megabytes(1000, 300), ..PRODUCE };
 const TAIL_PRODUCER: Load = Load {

@@ -8,5 +8,8 @@ mod meter;
 mod metronome;
 mod pace;
 mod produce;
+mod proof;
+mod route;
 pub mod run;
 mod stamp;
+mod through;
