@@ -34,8 +34,9 @@ const CALL: Duration = Duration::from_millis(400);
 const RETRY: Duration = Duration::from_millis(300);
 /// What a try to join may take: the leader commits a change in it.
 const JOIN: Duration = Duration::from_secs(9);
-/// A leader whose core answers nothing for so long (its disk hangs) stops to beat, so that others take over.
-const HANGS: Duration = Duration::from_millis(1500);
+/// A leader whose core answers nothing for so long (its disk hangs) stops to beat, so that others take over. Seconds
+/// are a disk that is busy: nothing is decided meanwhile, and nothing is lost by waiting.
+const HANGS: Duration = Duration::from_secs(5);
 /// A leader that a majority does not answer for so long (it can speak and not hear, or votes no more) falls silent...
 const UNHEARD: Duration = Duration::from_secs(1);
 /// ... for so long: whoever hears it would otherwise wait for it.

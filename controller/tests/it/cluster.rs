@@ -163,20 +163,29 @@ pub struct Cluster {
 impl Cluster {
     /// Voters 1 to `voters`, running.
     pub async fn of(voters: i32) -> Cluster {
-        let plan = Plan::Voters((1..=voters).map(|id| (BrokerId(id), address(id))).collect());
-        let mut cluster = Cluster {
-            network: Network::default(),
-            disks: BTreeMap::new(),
-            running: BTreeMap::new(),
-            plan,
-            starts: 0,
-            snapshot_every_records: 1_000_000,
-        };
+        let mut cluster = Cluster::not_started(voters);
         for id in 1..=voters {
             cluster.start(id).await.unwrap();
         }
         cluster.leader().await;
         cluster
+    }
+
+    /// Voters 1 to `voters`, none of them running.
+    pub fn not_started(voters: i32) -> Cluster {
+        Cluster {
+            network: Network::default(),
+            disks: BTreeMap::new(),
+            running: BTreeMap::new(),
+            plan: Plan::Voters((1..=voters).map(|id| (BrokerId(id), address(id))).collect()),
+            starts: 0,
+            snapshot_every_records: 1_000_000,
+        }
+    }
+
+    /// A node's disk.
+    pub fn disk(&self, id: i32) -> Disk {
+        self.disks[&id].clone()
     }
 
     /// What node `id` is started with.

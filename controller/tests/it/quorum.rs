@@ -2,12 +2,14 @@
 //! go. Every answer given is checked against what the image shows afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use firnline_controller::decide::brokers::Heartbeat;
 use firnline_controller::error::{CreateTopicError, StartError, Unavailable, VoterError};
 use firnline_controller::id::BrokerId;
 use firnline_controller::quorum::plan::Plan;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -164,6 +166,70 @@ async fn a_broker_that_is_cut_off_is_not_taken_for_dead() {
     cluster.network.isolate(cut, false);
     cluster.until("its return", |cluster| (alive(cluster, leader) == [1, 2, 3]).then_some(())).await;
     assert_eq!(cluster.node(leader).quorum().term, term, "no election was held");
+}
+
+/// What a disk that hangs for three seconds in whatever it does brings about, if anything. Each node is on a runtime
+/// of its own, as in a process: one worker, and others where that one waits for a disk.
+fn trouble_of_a_hanging_disk(leaders: bool) -> Option<String> {
+    let runtime = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (main, runtimes) = (runtime(), [runtime(), runtime(), runtime()]);
+    let mut cluster = Cluster::not_started(3);
+    for (id, runtime) in (1..=3).zip(&runtimes) {
+        runtime.block_on(cluster.start(id)).unwrap();
+    }
+    let trouble = main.block_on(async {
+        let live = three_live_brokers(&cluster).await;
+        let leader = cluster.leader().await;
+        let (other, term) = (1 + (leader + 1) % 3, cluster.node(leader).quorum().term);
+        let disk = cluster.disk(if leaders { leader } else { 1 + leader % 3 });
+        let (release, released) = mpsc::channel::<()>();
+        let hangs = std::thread::spawn(move || {
+            let _held = disk.hold();
+            // An error means that it is over, too.
+            _ = released.recv();
+        });
+        let node = cluster.node(other).clone();
+        let written = tokio::spawn(async move {
+            let mut written = 0;
+            for nth in 0..3 {
+                let created = node.create_topics(vec![topic(&format!("topic.{nth}"), 1)], false).await;
+                written += usize::from(created[0].is_ok());
+            }
+            written
+        });
+        let mut trouble = None;
+        for _ in 0..150 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let (seen, now) = (alive(&cluster, other), cluster.node(other).quorum());
+            if seen != [1, 2, 3] || now.term != term || !cluster.node(leader).quorum().leads {
+                trouble = trouble.or(Some(format!("live brokers {seen:?}, term {} of {term}", now.term)));
+            }
+        }
+        release.send(()).unwrap();
+        hangs.join().unwrap();
+        assert_eq!(written.await.unwrap(), 3, "what waited for the disk was done");
+        cluster.agree().await;
+        live.values().for_each(JoinHandle::abort);
+        trouble
+    });
+    runtimes.into_iter().for_each(Runtime::shutdown_background);
+    trouble
+}
+
+/// Real time on a machine that may be busy with other tests: a thread that gets no processor for 0.7 s looks like a
+/// dead leader, too. So it may try again; where a disk holds up a sign of life, no try succeeds.
+#[test]
+fn a_disk_that_hangs_for_seconds_ends_no_session_and_begins_no_election() {
+    for leaders in [true, false] {
+        let mut seen = Vec::new();
+        while seen.len() < 5 {
+            match trouble_of_a_hanging_disk(leaders) {
+                None => break,
+                Some(trouble) => seen.push(trouble),
+            }
+        }
+        assert!(seen.len() < 5, "the leader's: {leaders}; {seen:#?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
