@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +123,7 @@ pub struct Controller {
     current: Arc<Current>,
     node: Node,
     entropy: Arc<dyn Entropy>,
+    unclean: Arc<AtomicU64>,
     /// Where it was started: its timers and tasks run there, whoever asks.
     runtime: Handle,
 }
@@ -161,8 +163,10 @@ impl Controller {
         }
         let (commands, queue) = mpsc::channel(QUEUE);
         let server = Server::new(node.clone(), current.clone(), config.cluster_id, queue, config.policy);
+        let unclean = server.unclean.clone();
         tokio::spawn(server.run());
-        Ok(Controller { commands, current, node, entropy: config.entropy, runtime: Handle::current() })
+        let (entropy, runtime) = (config.entropy, Handle::current());
+        Ok(Controller { commands, current, node, entropy, unclean, runtime })
     }
 
     /// This node's newest committed image. Never waits.
@@ -275,6 +279,22 @@ impl Controller {
     /// Forgets a broker that will not come back. Its replicas stay assigned to it until they are moved.
     pub async fn unregister_broker(&self, id: BrokerId) -> Result<(), UnregisterError> {
         self.ask(Request::UnregisterBroker(id), said!(Answer::UnregisterBroker)).await?
+    }
+
+    /// A broker's replicas that it cannot use because their disks failed, all of them: others lead what it led there.
+    pub async fn replicas_offline(
+        &self,
+        from: BrokerId,
+        epoch: BrokerEpoch,
+        offline: Vec<(TopicId, i32)>,
+    ) -> Result<(), HeartbeatError> {
+        let request = Request::ReplicasOffline { from, epoch, offline };
+        self.ask(request, said!(Answer::ReplicasOffline)).await?
+    }
+
+    /// Leaders chosen since this node started to decide that may lack acked records.
+    pub fn unclean_elections(&self) -> u64 {
+        self.unclean.load(Ordering::Relaxed)
     }
 
     /// Raises the cluster's feature level, or says whether it could be.

@@ -86,6 +86,15 @@ pub enum Request {
     RemoveVoter(BrokerId, #[serde(with = "crate::serial::uuid")] Uuid),
     /// The quorum as its leader sees it.
     DescribeQuorum,
+    /// A broker's replicas that it cannot use, all of them.
+    ReplicasOffline {
+        /// The broker.
+        from: BrokerId,
+        /// Of its registration.
+        epoch: BrokerEpoch,
+        /// Topics and indexes.
+        offline: Vec<(TopicId, i32)>,
+    },
 }
 
 /// What the leader answers, arm by arm.
@@ -109,6 +118,7 @@ pub enum Answer {
     AddVoter(Result<(), VoterError>),
     RemoveVoter(Result<(), VoterError>),
     DescribeQuorum(QuorumStatus),
+    ReplicasOffline(Result<(), HeartbeatError>),
 }
 
 /// A request under way.
@@ -248,6 +258,7 @@ mod tests {
             Request::Reassign(vec![cancel]),
             Request::UnregisterBroker(id),
             Request::UpdateFeatureLevel { level: 2, validate_only: true },
+            Request::ReplicasOffline { from: id, epoch, offline: vec![(topic, 2), (topic, 0)] },
         ]
     }
 
@@ -267,6 +278,7 @@ mod tests {
             Answer::Reassign(vec![Err(ReassignError::InvalidReplicationFactor { now: 2, asked: 1 })]),
             Answer::UnregisterBroker(Err(UnregisterError::UnknownBroker(id))),
             Answer::UpdateFeatureLevel(Err(FeatureLevelError::Downgrade { current: 2, asked: 1 })),
+            Answer::ReplicasOffline(Err(HeartbeatError::UnknownBroker(id))),
         ]
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -91,6 +92,8 @@ pub(crate) struct Server {
     /// Counts how often what was proposed had to be given up.
     speculation: u64,
     pub(crate) session: Option<Session>,
+    /// Leaders chosen here that may lack acked records.
+    pub(crate) unclean: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -113,6 +116,7 @@ impl Server {
             proposed: VecDeque::new(),
             speculation: 0,
             session: None,
+            unclean: Arc::default(),
         };
         server.rebase();
         server.watch.begin(&server.draft.image, Instant::now(), None);
@@ -211,6 +215,7 @@ impl Server {
     /// Proposes what was decided in one entry.
     async fn propose(&mut self, waiting: Vec<Waiting>) -> BoxFuture<'static, Round> {
         let entry = Entry { groups: std::mem::take(&mut self.draft.groups).into() };
+        self.tell_unclean();
         let number = self.session.map_or(0, |session| session.number);
         self.proposed.push_back((number, entry.clone()));
         let speculation = self.speculation;
@@ -290,7 +295,7 @@ impl Server {
             // What does not apply any more will be a no-op when it is committed, too.
             _ = image.apply_group(group);
         }
-        self.draft = Draft { image, groups: Vec::new() };
+        self.draft = Draft { image, ..Draft::default() };
     }
 
     /// Decides the first records; nobody waits for them.
@@ -348,6 +353,10 @@ impl Server {
             Request::UnregisterBroker(id) => {
                 let decided = self.unregister(id, again);
                 self.one(decided, Answer::UnregisterBroker)
+            }
+            Request::ReplicasOffline { from, epoch, offline } => {
+                let decided = self.replicas_offline((from, epoch), &offline);
+                self.one(decided, Answer::ReplicasOffline)
             }
             Request::UpdateFeatureLevel { level, validate_only } => {
                 let decided = self.update_feature_level(level, validate_only);

@@ -2,6 +2,8 @@
 //! hears, give leaders back, elect where that came to be allowed. Not the loop (`server.rs`), nor any decision.
 //! Invariant: what is due by itself rides in the next entry, behind the groups that somebody waits for.
 
+use std::sync::atomic::Ordering;
+
 use tokio::time::Instant;
 
 use crate::decide::brokers::{self, BrokerRegistration, Heard, Heartbeat, HeartbeatAnswer};
@@ -125,6 +127,30 @@ impl Server {
         match brokers::unregister(&self.draft.image, &self.policy, id) {
             Err(UnregisterError::UnknownBroker(_)) if again => Ok(Decision::nothing_to_do(())),
             decided => decided,
+        }
+    }
+
+    /// Takes what a broker says of its failed disks.
+    pub(crate) fn replicas_offline(
+        &mut self,
+        from: (BrokerId, BrokerEpoch),
+        offline: &[(TopicId, i32)],
+    ) -> Result<Decision<()>, HeartbeatError> {
+        let decision = brokers::offline(&self.draft.image, &self.policy, from, offline)?;
+        if !decision.group.records.is_empty() {
+            let (broker, replicas, partitions) = (from.0.0, offline.len(), partitions(&decision));
+            tracing::warn!(broker, replicas, partitions, "replicas of a broker are offline");
+        }
+        Ok(decision)
+    }
+
+    /// Says and counts the leaders in the entry about to be proposed that may lack acked records.
+    pub(crate) fn tell_unclean(&mut self) {
+        for (topic, index, leader) in std::mem::take(&mut self.draft.unclean) {
+            self.unclean.fetch_add(1, Ordering::Relaxed);
+            let name = self.draft.image.topics.get(topic).map(|topic| topic.name.clone()).unwrap_or_default();
+            tracing::warn!(topic = %name, partition = index, leader = leader.0,
+                "unclean election: the new leader may lack acknowledged records");
         }
     }
 

@@ -80,6 +80,11 @@ impl HostedPartitions {
         }
     }
 
+    /// Partitions of this broker whose logs could not be opened, by topic name and index.
+    pub fn failed(&self) -> Arc<BTreeSet<(String, i32)>> {
+        self.failed.load_full()
+    }
+
     /// Whether this broker should hold the partition and could not open its log.
     pub fn is_failed(&self, topic: &str, index: i32) -> bool {
         self.failed.load().iter().any(|(name, at)| name == topic && *at == index)

@@ -138,7 +138,7 @@ impl Line {
             if lane == Lane::InSync && member.ready {
                 (member.lane, member.ready) = (Lane::InSync, false);
             }
-            if member.lane != lane || member.away {
+            if member.lane != lane || member.away || member.partition.log().offline().is_some() {
                 continue;
             }
             match member.not_before.filter(|at| *at > now) {

@@ -11,7 +11,7 @@ use crate::decide::decision::Decision;
 use crate::decide::policy::Policy;
 use crate::decide::sweep::{self, Gone, Swept};
 use crate::error::{HeartbeatError, RegisterError, UnregisterError};
-use crate::id::{BrokerEpoch, BrokerId};
+use crate::id::{BrokerEpoch, BrokerId, TopicId};
 use crate::image::metadata::MetadataImage;
 use crate::record::entry::Precondition;
 use crate::record::kinds::{Broker, Endpoint, FEATURE_RANGE, FeatureRange, Record};
@@ -141,6 +141,7 @@ fn broker(asked: &BrokerRegistration, epoch: BrokerEpoch, amended: Option<&Broke
         directories,
         boot: asked.boot,
         features: asked.features,
+        offline: amended.map(|known| known.offline.clone()).unwrap_or_default(),
     }
 }
 
@@ -251,6 +252,37 @@ pub fn expire(image: &MetadataImage, policy: &Policy, id: BrokerId) -> Decision<
         Some(known) => fence(image, policy, known),
         None => Decision::nothing_to_do(()),
     }
+}
+
+/// A live broker says which of its replicas it cannot use, because their disks failed (KIP-112, KIP-858): all of them,
+/// those it said before included. Below feature level 3 the metadata cannot hold the list, and only what follows from it
+/// is written.
+pub fn offline(
+    image: &MetadataImage,
+    policy: &Policy,
+    (id, epoch): (BrokerId, BrokerEpoch),
+    named: &[(TopicId, i32)],
+) -> Result<Decision<()>, HeartbeatError> {
+    let known = image.brokers.get(id).ok_or(HeartbeatError::UnknownBroker(id))?;
+    if known.epoch != epoch {
+        return Err(HeartbeatError::StaleEpoch { id, found: epoch, current: known.epoch });
+    }
+    let holds = |place: &&(TopicId, i32)| {
+        image.topics.partition(place.0, place.1).is_some_and(|row| row.replicas.contains(&id))
+    };
+    let offline: BTreeSet<(TopicId, i32)> = named.iter().filter(holds).copied().collect();
+    let offline: Vec<(TopicId, i32)> = offline.into_iter().collect();
+    let swept = sweep::replicas_offline(image, policy, known, &offline);
+    let broker = Broker { offline: offline.into(), ..known.clone() }.at_level(image.feature_level);
+    if swept.records.is_empty() && broker == *known {
+        return Ok(Decision::nothing_to_do(()));
+    }
+    let mut facts = swept.facts(image, Some(id));
+    facts.push(Precondition::BrokerEpoch(id, epoch));
+    // The broker first: whoever is elected is elected knowing what is offline.
+    let mut records = vec![Record::Broker(broker)];
+    records.extend(swept.records);
+    Ok(Decision::new(facts, records, ()))
 }
 
 /// Forgets a broker. Its replicas stay assigned to it until they are moved.

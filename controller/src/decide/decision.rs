@@ -1,6 +1,7 @@
 //! What a decision is: one group of records with the facts it rests on, and the answer once it is committed.
 //! Invariant: the group applies to the image it was decided on.
 
+use crate::id::{BrokerId, TopicId};
 use crate::image::metadata::MetadataImage;
 use crate::record::entry::{Group, Precondition};
 use crate::record::kinds::Record;
@@ -38,6 +39,8 @@ pub struct Draft {
     pub image: MetadataImage,
     /// Decided and not yet proposed.
     pub groups: Vec<Group>,
+    /// Leaders in them that were neither in sync nor eligible.
+    pub unclean: Vec<(TopicId, i32, BrokerId)>,
 }
 
 impl Draft {
@@ -46,6 +49,7 @@ impl Draft {
         if decision.group.records.is_empty() {
             return (0, decision.answer);
         }
+        self.note_unclean(&decision.group);
         let applied = self.image.apply_group(&decision.group);
         assert!(applied.is_ok(), "a decision does not apply to the image it was decided on: {applied:?}");
         self.groups.push(decision.group);
@@ -54,6 +58,20 @@ impl Draft {
 
     /// A draft on the same image whose groups go nowhere.
     pub fn rehearsal(&self) -> Draft {
-        Draft { image: self.image.clone(), groups: Vec::new() }
+        Draft { image: self.image.clone(), ..Draft::default() }
+    }
+
+    fn note_unclean(&mut self, group: &Group) {
+        for record in &group.records {
+            let Record::Partition { topic, index, row } = record else { continue };
+            let (Some(before), Some(leader)) = (self.image.topics.partition(*topic, *index), row.leader)
+            else {
+                continue;
+            };
+            let held = before.isr.contains(&leader) || before.elr.contains(&leader);
+            if !held && before.leader != Some(leader) {
+                self.unclean.push((*topic, *index, leader));
+            }
+        }
     }
 }

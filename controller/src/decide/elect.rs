@@ -43,7 +43,7 @@ pub fn elect(
     if !needed {
         return Err(ElectError::NotNeeded);
     }
-    let elected = Next::of(row).settle(&Ground::of(image, policy, topic), wanted);
+    let elected = Next::of(row).settle(&Ground::of(image, policy, (topic, index)), wanted);
     let preferred = |leader: Option<BrokerId>| leader == row.replicas.first().copied();
     match elected {
         Some(after)

@@ -45,7 +45,7 @@ pub fn alter(
     let row = check(image, (from, epoch), asked)?;
     let mut next = Next::of(row);
     next.isr = asked.isr.iter().map(|(id, _)| *id).collect();
-    let ground = Ground::of(image, policy, asked.topic);
+    let ground = Ground::of(image, policy, (asked.topic, asked.index));
     let Some(after) = next.settle(&ground, ground.wanted()) else {
         return Ok(Decision::nothing_to_do(Ok(row.clone())));
     };
@@ -104,7 +104,7 @@ fn check<'i>(
     if asked.partition_epoch < row.epoch {
         return Err(AlterPartitionError::StalePartitionEpoch { current: row.epoch });
     }
-    check_members(image, row, from, &asked.isr)?;
+    check_members(image, row, from, asked)?;
     Ok(row)
 }
 
@@ -112,8 +112,9 @@ fn check_members(
     image: &MetadataImage,
     row: &Partition,
     leader: BrokerId,
-    isr: &[(BrokerId, BrokerEpoch)],
+    asked: &IsrChange,
 ) -> Result<(), AlterPartitionError> {
+    let isr = &asked.isr;
     let ids: BTreeSet<BrokerId> = isr.iter().map(|(id, _)| *id).collect();
     let refuse = |why: String| Err(AlterPartitionError::InvalidRequest(why));
     if ids.len() < isr.len() {
@@ -129,6 +130,7 @@ fn check_members(
         let why = match image.brokers.get(*id) {
             None => "is not registered",
             Some(known) if known.fenced => "is fenced",
+            Some(known) if known.is_offline(asked.topic, asked.index) => "has lost the disk of its replica",
             // One that is in already may stay: somebody has to lead until a follower is in sync.
             Some(known) if known.stopping && !row.isr.contains(id) => "is shutting down",
             Some(known) if epoch.0 != -1 && known.epoch != *epoch => "has another epoch",

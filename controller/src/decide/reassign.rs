@@ -54,7 +54,7 @@ pub fn reassign(
     if image.feature_level < 2 {
         return Err(ReassignError::LevelTooLow { level: image.feature_level });
     }
-    let ground = Ground::of(image, policy, asked.topic);
+    let ground = Ground::of(image, policy, (asked.topic, asked.index));
     let next = match &asked.replicas {
         Some(target) => begin(image, row, target, asked.may_resize)?,
         None => cancel(row, &ground)?,

@@ -14,6 +14,8 @@ use crate::record::kinds::Partition;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ground<'a> {
     pub(crate) image: &'a MetadataImage,
+    /// The partition; replicas of it that are offline are not elected.
+    pub(crate) place: (TopicId, i32),
     /// Counts as active whatever the image says: it is being unfenced.
     pub(crate) joins: Option<BrokerId>,
     /// Does not: it is being fenced or unregistered, or lost what it held.
@@ -28,9 +30,10 @@ pub(crate) struct Ground<'a> {
 
 impl<'a> Ground<'a> {
     /// The brokers as they are, with this topic's configuration.
-    pub(crate) fn of(image: &'a MetadataImage, policy: &Policy, topic: TopicId) -> Self {
+    pub(crate) fn of(image: &'a MetadataImage, policy: &Policy, (topic, index): (TopicId, i32)) -> Self {
         Ground {
             image,
+            place: (topic, index),
             joins: None,
             leaves: None,
             retires: None,
@@ -43,12 +46,19 @@ impl<'a> Ground<'a> {
     pub(crate) fn accepts(&self, id: BrokerId) -> bool {
         self.leaves != Some(id)
             && self.retires != Some(id)
-            && (self.joins == Some(id) || self.image.brokers.is_active(id))
+            && (self.joins == Some(id) || (self.image.brokers.is_active(id) && self.is_online(id)))
+    }
+
+    /// Its replica can be used.
+    fn is_online(&self, id: BrokerId) -> bool {
+        let (topic, index) = self.place;
+        self.image.brokers.get(id).is_some_and(|broker| !broker.is_offline(topic, index))
     }
 
     /// Can go on as leader.
     pub(crate) fn lives(&self, id: BrokerId) -> bool {
-        self.leaves != Some(id) && (self.joins == Some(id) || self.image.brokers.is_live(id))
+        self.leaves != Some(id)
+            && (self.joins == Some(id) || (self.image.brokers.is_live(id) && self.is_online(id)))
     }
 
     /// Eligible replicas and last leaders are kept from feature level 2 on (KIP-966).

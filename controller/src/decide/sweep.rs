@@ -9,7 +9,7 @@ use crate::decide::row::{Ground, Next};
 use crate::id::{BrokerEpoch, BrokerId, TopicId};
 use crate::image::metadata::MetadataImage;
 use crate::record::entry::Precondition;
-use crate::record::kinds::{Partition, Record};
+use crate::record::kinds::{Broker, Partition, Record};
 
 /// Changed rows, and the brokers they rest on.
 #[derive(Debug, Default)]
@@ -53,11 +53,12 @@ impl Swept {
     ) -> Swept {
         let mut swept = Swept::default();
         for topic in image.topics.iter() {
-            let ground = Ground::of(image, policy, topic.id);
+            let ground = Ground::of(image, policy, (topic.id, 0));
             for (row, index) in topic.partitions.iter().zip(0..) {
                 if swept.records.len() >= limit {
                     return swept;
                 }
+                let ground = Ground { place: (topic.id, index), ..ground };
                 if let Some(after) = change(row, ground) {
                     swept.add(image, topic.id, index, (row, after));
                 }
@@ -100,12 +101,46 @@ pub(crate) struct Gone {
 /// A broker is unfenced: it leads what nobody leads and it may.
 pub(crate) fn joined(image: &MetadataImage, policy: &Policy, id: BrokerId) -> Swept {
     Swept::over(image, policy, usize::MAX, |row, ground| {
-        if row.leader.is_some() || !row.replicas.contains(&id) {
+        let (topic, index) = ground.place;
+        let offline = image.brokers.get(id).is_some_and(|broker| broker.is_offline(topic, index));
+        if row.leader.is_some() || !row.replicas.contains(&id) || offline {
             return None;
         }
         let ground = Ground { joins: Some(id), ..ground };
         Next::of(row).settle(&ground, ground.wanted())
     })
+}
+
+/// A live broker lost the disks under some of its replicas, or has some back: what was lost leaves the ISR and leads
+/// no more, and what nobody leads may be led by what is back.
+pub(crate) fn replicas_offline(
+    image: &MetadataImage,
+    policy: &Policy,
+    broker: &Broker,
+    offline: &[(TopicId, i32)],
+) -> Swept {
+    let mut swept = Swept::default();
+    let back = broker.offline.iter().filter(|place| offline.binary_search(place).is_err());
+    let changed = offline.iter().map(|place| (place, true)).chain(back.map(|place| (place, false)));
+    for (place, lost) in changed {
+        let Some(row) = image.topics.partition(place.0, place.1) else { continue };
+        let ground = Ground::of(image, policy, *place);
+        let after = match lost {
+            true if row.isr.contains(&broker.id) || row.leader == Some(broker.id) => {
+                let ground = Ground { leaves: Some(broker.id), ..ground };
+                Next::of(row).without(broker.id).settle(&ground, ground.wanted())
+            }
+            false if row.leader.is_none() && row.replicas.contains(&broker.id) && !broker.fenced => {
+                let ground = Ground { joins: Some(broker.id), ..ground };
+                Next::of(row).settle(&ground, ground.wanted())
+            }
+            _ => None,
+        };
+        if let Some(after) = after {
+            swept.add(image, place.0, place.1, (row, after));
+        }
+    }
+    swept
 }
 
 /// A broker goes down in order: it leaves each ISR in which somebody else can lead, and leads there no more.
@@ -146,8 +181,9 @@ pub(crate) fn alone_again(image: &MetadataImage, policy: &Policy, gone: &Gone) -
 pub(crate) fn reconfigured(image: &MetadataImage, policy: &Policy, only: Option<TopicId>) -> Swept {
     let mut swept = Swept::default();
     for topic in image.topics.iter().filter(|topic| only.is_none_or(|only| only == topic.id)) {
-        let ground = Ground::of(image, policy, topic.id);
+        let ground = Ground::of(image, policy, (topic.id, 0));
         for (row, index) in topic.partitions.iter().zip(0..) {
+            let ground = Ground { place: (topic.id, index), ..ground };
             if row.elr.is_empty() && (row.leader.is_some() || !ground.unclean) {
                 continue;
             }

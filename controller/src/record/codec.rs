@@ -11,6 +11,7 @@
 //!                   count u32 x (listener text, host text, port u16, protocol i16)
 //!  4 topic          id uuid, name text
 //!      version 2:   and stopping u8, count u32 x directory uuid, boot u8 + uuid, oldest level u16, newest level u16
+//!      version 3:   and count u32 x offline (topic uuid, index i32)
 //!  5 partition      topic uuid, index i32, leader i32 (-1 none), leader epoch i32, partition epoch i32,
 //!                   count u32 x replica i32, count u32 x in-sync replica i32
 //!      version 2:   and count u32 x adding i32, count u32 x removing i32, count u32 x eligible i32,
@@ -42,6 +43,8 @@ pub const HEAD_BYTES: usize = 7;
 const VERSION: u8 = 1;
 /// The version of a broker or partition that says what feature level 1 cannot hold.
 const WIDE: u8 = 2;
+/// The version of a broker that says what feature level 2 cannot hold.
+const WIDER: u8 = 3;
 /// The newest kind.
 const KIND_MAX: u16 = 13;
 
@@ -66,6 +69,7 @@ pub fn kind(record: &Record) -> u16 {
 
 fn version(record: &Record) -> u8 {
     match record {
+        Record::Broker(broker) if !broker.offline.is_empty() => WIDER,
         Record::Broker(broker) if !broker.is_plain() => WIDE,
         Record::Partition { row, .. } if !row.is_plain() => WIDE,
         _ => VERSION,
@@ -87,7 +91,8 @@ pub fn decode(from: &mut Reader<'_>) -> Result<Record, CodecError> {
 pub fn decode_head(from: &mut Reader<'_>) -> Result<(u16, u8, usize), CodecError> {
     let (kind, version, len) = (from.u16()?, from.u8()?, from.u32()?);
     let known = match kind {
-        3 | 5 => (VERSION..=WIDE).contains(&version),
+        3 => (VERSION..=WIDER).contains(&version),
+        5 => (VERSION..=WIDE).contains(&version),
         1..=KIND_MAX => version == VERSION,
         _ => false,
     };
@@ -179,13 +184,19 @@ fn write_broker<'w>(broker: &Broker, out: &'w mut Writer) -> &'w mut Writer {
     if let Some(boot) = broker.boot {
         out.uuid(boot);
     }
-    out.u16(broker.features.min).u16(broker.features.max)
+    out.u16(broker.features.min).u16(broker.features.max);
+    if !broker.offline.is_empty() {
+        out.count(broker.offline.len());
+        broker.offline.iter().for_each(|(topic, index)| _ = out.uuid(topic.0).i32(*index));
+    }
+    out
 }
 
 fn read_broker(version: u8, from: &mut Reader<'_>) -> Result<Broker, CodecError> {
     /// Two empty texts, port and protocol.
     const ENDPOINT_BYTES_MIN: usize = 8;
     const UUID_BYTES: usize = 16;
+    const PLACE_BYTES: usize = 20;
     let mut broker = Broker {
         id: BrokerId(from.i32()?),
         epoch: BrokerEpoch(from.i64()?),
@@ -207,6 +218,10 @@ fn read_broker(version: u8, from: &mut Reader<'_>) -> Result<Broker, CodecError>
     }
     broker.boot = if from.flag()? { Some(from.uuid()?) } else { None };
     broker.features = FeatureRange { min: from.u16()?, max: from.u16()? };
+    if version >= WIDER {
+        let count = from.count(PLACE_BYTES)?;
+        broker.offline = (0..count).map(|_| read_place(from)).collect::<Result<_, _>>()?;
+    }
     Ok(broker)
 }
 
@@ -363,6 +378,17 @@ pub(crate) mod tests {
         ]
     }
 
+    /// What feature level 3 added.
+    pub(crate) fn samples_of_level_3() -> Vec<(&'static str, Record)> {
+        let wide = samples_of_level_2().into_iter().find_map(|(_, record)| match record {
+            Record::Broker(broker) => Some(broker),
+            _ => None,
+        });
+        let topic = |id| TopicId(Uuid::from_u128(id));
+        let broker = Broker { offline: [(topic(7), 0), (topic(7), 4)].into(), ..wide.expect("a broker") };
+        vec![("v1/feature-level-3", Record::FeatureLevel { level: 3 }), ("v3/broker", Record::Broker(broker))]
+    }
+
     /// One of each kind of feature level 1, and its golden file's name.
     pub(crate) fn samples() -> Vec<(&'static str, Record)> {
         let id = TopicId(Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0));
@@ -437,8 +463,10 @@ pub(crate) mod tests {
         let uuid = || any::<u128>().prop_map(Uuid::from_u128);
         let features = prop_oneof![Just((1, 1)), any::<(u16, u16)>()];
         let wide = (any::<bool>(), prop::collection::vec(uuid(), 0..3), prop::option::of(uuid()), features);
+        let wide = (wide, prop::collection::vec((id(), 0..i32::MAX), 0..3));
         (any::<i32>(), any::<i64>(), uuid(), endpoints, rack, fenced, wide).prop_map(
-            |(id, epoch, incarnation, endpoints, rack, fenced, (stopping, directories, boot, (min, max)))| {
+            |(id, epoch, incarnation, endpoints, rack, fenced, (wide, offline))| {
+                let (stopping, directories, boot, (min, max)) = wide;
                 let (id, epoch, features) = (BrokerId(id), BrokerEpoch(epoch), FeatureRange { min, max });
                 Record::Broker(Broker {
                     id,
@@ -451,6 +479,7 @@ pub(crate) mod tests {
                     directories,
                     boot,
                     features,
+                    offline: offline.into(),
                 })
             },
         )
@@ -535,11 +564,13 @@ pub(crate) mod tests {
             kinds.insert(kind(&record));
             assert_eq!(record.level(), 1, "{name}");
         }
-        for (name, record) in samples_of_level_2() {
+        let of_level_2 = samples_of_level_2().into_iter().map(|sample| (2, sample));
+        let of_level_3 = samples_of_level_3().into_iter().map(|sample| (3, sample));
+        for (level, (name, record)) in of_level_2.chain(of_level_3) {
             let stored = golden(&format!("record/{name}"), &bytes(&record));
             assert_eq!(decode(&mut Reader::new(&stored)), Ok(record.clone()), "{name}");
             kinds.insert(kind(&record));
-            assert_eq!(record.level(), 2, "{name}");
+            assert_eq!(record.level(), level, "{name}");
         }
         assert_eq!(
             kinds.into_iter().collect::<Vec<_>>(),
@@ -586,7 +617,7 @@ pub(crate) mod tests {
 
         #[test]
         fn any_flipped_bit_is_a_record_or_an_error(nth in 0_usize..20, bit in 0_usize..4000) {
-            let (_, record) = &[samples(), samples_of_level_2()].concat()[nth];
+            let (_, record) = &[samples(), samples_of_level_2(), samples_of_level_3()].concat()[nth];
             let mut bytes = bytes(record);
             let bit = bit % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);

@@ -14,7 +14,8 @@ use crate::id::{BrokerEpoch, BrokerId, PartitionEpoch, TopicId};
 /// The newest feature level this binary writes and reads. A log at a higher one is refused.
 ///
 /// 1: one broker. 2: several, with moves, controlled shutdown and eligible leaders (the fields marked "level 2").
-pub const FEATURE_LEVEL: u16 = 2;
+/// 3: brokers say which of their replicas a failed disk took (the field marked "level 3").
+pub const FEATURE_LEVEL: u16 = 3;
 /// What this binary can run at.
 pub const FEATURE_RANGE: FeatureRange = FeatureRange { min: 1, max: FEATURE_LEVEL };
 
@@ -88,6 +89,9 @@ pub struct Broker {
     pub boot: Option<Uuid>,
     /// What its binary can run at. Level 2.
     pub features: FeatureRange,
+    /// Partitions whose replica here cannot be used, because its disk failed: sorted, each once. They end with the
+    /// registration. Level 3.
+    pub offline: Arc<[(TopicId, i32)]>,
 }
 
 impl Broker {
@@ -97,6 +101,12 @@ impl Broker {
             && self.directories.is_empty()
             && self.boot.is_none()
             && self.features == FeatureRange::default()
+            && self.offline.is_empty()
+    }
+
+    /// Its replica of this partition cannot be used.
+    pub fn is_offline(&self, topic: TopicId, index: i32) -> bool {
+        self.offline.binary_search(&(topic, index)).is_ok()
     }
 
     /// As much of it as a cluster at `level` can hold.
@@ -106,6 +116,9 @@ impl Broker {
             self.directories.clear();
             self.boot = None;
             self.features = FeatureRange::default();
+        }
+        if level < 3 {
+            self.offline = Arc::default();
         }
         self
     }
@@ -250,6 +263,7 @@ impl Record {
     pub fn level(&self) -> u16 {
         match self {
             Record::FeatureLevel { level } => *level,
+            Record::Broker(broker) if !broker.offline.is_empty() => 3,
             Record::Broker(broker) if !broker.is_plain() => 2,
             Record::Partition { row, .. } if !row.is_plain() => 2,
             Record::BrokerGone { .. } | Record::BrokerEpochs { .. } => 2,

@@ -216,9 +216,9 @@ async fn one_node_id_is_one_node() {
         matches!(&refused, Err(RegisterError::InvalidRequest(why)) if why.contains("broker 1")),
         "{refused:?}"
     );
-    let newer = BrokerRegistration { features: FeatureRange { min: 3, max: 4 }, ..at_home(3, 7) };
+    let newer = BrokerRegistration { features: FeatureRange { min: 4, max: 5 }, ..at_home(3, 7) };
     let refused = cluster.controller.register_broker(newer).await;
-    assert_eq!(refused, Err(RegisterError::UnsupportedLevel { id: BrokerId(3), level: 2, min: 3, max: 4 }));
+    assert_eq!(refused, Err(RegisterError::UnsupportedLevel { id: BrokerId(3), level: 3, min: 4, max: 5 }));
     // The same directories are the same node, started again.
     let again = cluster.controller.register_broker(at_home(2, 8)).await.expect("registered");
     assert!(again > cluster.epoch(2));
@@ -450,9 +450,9 @@ async fn an_unregistered_broker_is_named_by_nothing_but_its_replicas() {
 async fn the_feature_level_is_what_everybody_can_run_at() {
     let cluster = Cluster::of(2).await;
     let update = |level, validate_only| cluster.controller.update_feature_level(level, validate_only);
-    assert_eq!(update(2, false).await, Ok(()), "it is there already");
-    assert_eq!(update(1, false).await, Err(FeatureLevelError::Downgrade { current: 2, asked: 1 }));
-    assert_eq!(update(3, true).await, Err(FeatureLevelError::Unknown { asked: 3, newest: 2 }));
+    assert_eq!(update(3, false).await, Ok(()), "it is there already");
+    assert_eq!(update(1, false).await, Err(FeatureLevelError::Downgrade { current: 3, asked: 1 }));
+    assert_eq!(update(4, true).await, Err(FeatureLevelError::Unknown { asked: 4, newest: 3 }));
 }
 
 /// Lowered while nobody led: the first that returns is enough by itself, and must not leave another one eligible.

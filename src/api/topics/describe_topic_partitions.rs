@@ -89,7 +89,7 @@ fn known(
 ) -> DescribeTopicPartitionsResponseTopic {
     let rows = topic.partitions.iter().zip(0..).skip(start as usize).take(room as usize);
     let partitions = rows.map(|(partition, index)| {
-        let row = reachable.row(partition);
+        let row = reachable.row(topic.id, index, partition);
         DescribeTopicPartitionsResponsePartition::default()
             .with_error_code(row.error.code())
             .with_partition_index(index)

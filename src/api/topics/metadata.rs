@@ -208,7 +208,7 @@ fn failed(named: &Named, code: ErrorCode) -> MetadataResponseTopic {
 
 fn known(topic: &Topic, reachable: &Reachable, asked: &Asked<'_>) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().zip(0..).map(|(partition, index)| {
-        let row = reachable.row(partition);
+        let row = reachable.row(topic.id, index, partition);
         let error = match row.error {
             ErrorCode::ListenerNotFound if asked.version < LISTENER_NOT_FOUND => {
                 ErrorCode::LeaderNotAvailable

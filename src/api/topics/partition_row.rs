@@ -2,6 +2,7 @@
 //! Not a message. Invariant: a leader that is named can be reached by the listener the request came by.
 use std::collections::BTreeSet;
 
+use firnline_controller::id::TopicId;
 use firnline_controller::record::kinds::Partition;
 
 use crate::api::error_code::ErrorCode;
@@ -15,6 +16,8 @@ pub struct Reachable {
     pub brokers: Vec<BrokerAddress>,
     with_listener: BTreeSet<i32>,
     live: BTreeSet<i32>,
+    /// Replicas on failed disks of live brokers.
+    lost: BTreeSet<(TopicId, i32, i32)>,
 }
 
 /// A partition, ready to be put into a message.
@@ -34,7 +37,7 @@ pub struct PartitionRow {
     pub eligible: Vec<BrokerId>,
     /// Who led last, where neither the ISR nor those above can lead.
     pub last_known: Vec<BrokerId>,
-    /// Replicas whose broker is not live.
+    /// Replicas whose broker is not live, or whose disk failed.
     pub offline: Vec<BrokerId>,
 }
 
@@ -44,11 +47,16 @@ impl Reachable {
         let brokers = view.brokers(listener);
         let with_listener = brokers.iter().map(|broker| broker.id).collect();
         let live = view.image().brokers.live().map(|broker| broker.id.0).collect();
-        Reachable { brokers, with_listener, live }
+        let lost = view
+            .image()
+            .brokers
+            .live()
+            .flat_map(|broker| broker.offline.iter().map(|(topic, index)| (*topic, *index, broker.id.0)));
+        Reachable { brokers, with_listener, live, lost: lost.collect() }
     }
 
-    /// A partition's columns.
-    pub fn row(&self, partition: &Partition) -> PartitionRow {
+    /// The columns of partition `index` of a topic.
+    pub fn row(&self, topic: TopicId, index: i32, partition: &Partition) -> PartitionRow {
         let (error, leader) = match partition.leader {
             None => (ErrorCode::LeaderNotAvailable, -1),
             Some(id) if !self.live.contains(&id.0) => (ErrorCode::LeaderNotAvailable, -1),
@@ -56,7 +64,8 @@ impl Reachable {
             Some(id) => (ErrorCode::None, id.0),
         };
         let ids = |ids: &[firnline_controller::id::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
-        let offline = partition.replicas.iter().filter(|id| !self.live.contains(&id.0));
+        let lost = |id: i32| !self.live.contains(&id) || self.lost.contains(&(topic, index, id));
+        let offline = partition.replicas.iter().filter(|id| lost(id.0));
         PartitionRow {
             error,
             leader: BrokerId(leader),

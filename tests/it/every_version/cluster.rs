@@ -97,7 +97,7 @@ async fn update_features() {
     let mut bench = Bench::open().await;
     for version in versions(ApiKey::UpdateFeatures) {
         for (feature, level, wanted) in
-            [("firn.level", 2, 0), ("firn.level", 999, 95), ("metadata.version", 8, 95), ("x", 1, 95)]
+            [("firn.level", 3, 0), ("firn.level", 999, 95), ("metadata.version", 8, 95), ("x", 1, 95)]
         {
             let mut update = FeatureUpdateKey::default()
                 .with_feature(StrBytes::from_static_str(feature))
