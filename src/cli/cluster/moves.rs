@@ -25,6 +25,8 @@ use crate::client::topics::Topic;
 const CHANGES_MAX: usize = 1_000;
 /// Pause between two looks at moves under way.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Moves of which nothing changed for so long are not waited for.
+const STALLED: Duration = Duration::from_secs(120);
 
 /// What to move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,26 +58,50 @@ pub async fn run(bootstrap: &str, goal: Goal, apply: bool) -> Result<String, Fai
     for name in &stuck {
         let _ = writeln!(text, "{name} stays: no other live broker can take it, or it is being moved");
     }
-    if !apply || moves.is_empty() {
+    if !apply || (moves.is_empty() && stuck.is_empty()) {
         return Ok(text);
     }
     say(&text);
+    let mut failures: Vec<String> = stuck
+        .iter()
+        .map(|name| format!("{name}: no other live broker can take it, or it is being moved"))
+        .collect();
     let asked: Vec<_> =
         moves.iter().map(|each| (each.topic.clone(), each.index, each.after.clone())).collect();
     let refused = cluster::reassign(&mut connection, &asked).await.map_err(|error| failed(&error))?;
-    if !refused.is_empty() {
-        return Err(Failure::new("some moves were refused", refused.join("\n"))
-            .next("the others go on: `firn cluster status` shows them"));
+    failures.extend(refused);
+    let unknown = |error| Failure::of_call("the moves go on, but how far they are is not known", &error);
+    if !moves.is_empty() {
+        failures.extend(watch(&mut connection, &cluster).await.map_err(unknown)?);
     }
-    watch(&mut connection, &cluster)
-        .await
-        .map_err(|error| Failure::of_call("the moves go on, but how far they are is not known", &error))?;
-    match stuck.is_empty() {
-        true => Ok(format!("moved {} partitions\n", moves.len())),
+    let now = cluster::partitions(&mut connection).await.map_err(unknown)?;
+    outcome(&moves, failures, &now)
+}
+
+/// What became of what was asked: everything is where it should be, or what is not and why.
+fn outcome(moves: &[Move], mut failures: Vec<String>, now: &[Topic]) -> Result<String, Failure> {
+    let lies = |each: &&Move| {
+        let topic = now.iter().find(|topic| topic.name == each.topic);
+        let partition = topic.and_then(|topic| topic.partitions.iter().find(|it| it.index == each.index));
+        // A topic that was deleted meanwhile is nowhere, which is as good.
+        partition.is_none_or(|partition| partition.replicas == each.after)
+    };
+    let (there, not): (Vec<&Move>, Vec<&Move>) = moves.iter().partition(lies);
+    for each in not {
+        let name = format!("{}-{}", each.topic, each.index);
+        if !failures.iter().any(|known| known.starts_with(&format!("{name}:"))) {
+            failures.push(format!(
+                "{name}: it is not where it was to go: its move was refused, changed or cancelled"
+            ));
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(format!("moved {} partitions\n", there.len())),
         false => Err(Failure::new(
-            format!("moved {} partitions, not all", moves.len()),
-            format!("{} had to stay", stuck.join(", ")),
-        )),
+            format!("moved {} partitions, {} could not be", there.len(), failures.len()),
+            failures.join("\n"),
+        )
+        .next("`firn cluster status` shows what is under way; mend the reason and run it again")),
     }
 }
 
@@ -160,17 +186,24 @@ fn table(moves: &[Move]) -> String {
     columns.print()
 }
 
-/// Says once a second how far the moves are, until none is under way.
-async fn watch(connection: &mut Connection, cluster: &Cluster) -> Result<(), ClientError> {
+/// Says once a second how far the moves are, until none is under way, or nothing of them has changed for long: then
+/// answers which they are.
+async fn watch(connection: &mut Connection, cluster: &Cluster) -> Result<Vec<String>, ClientError> {
     let began = Instant::now();
     let mut first = None;
     let mut told = String::new();
+    let mut last = (Instant::now(), (usize::MAX, 0));
     loop {
         let moving = cluster::moving(connection).await?;
         if moving.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let (there, wanted) = copied(cluster, &moving).await;
+        if last.1 != (moving.len(), there) {
+            last = (Instant::now(), (moving.len(), there));
+        } else if last.0.elapsed() >= STALLED {
+            return Ok(moving.iter().map(stalled).collect());
+        }
         let start = *first.get_or_insert(there);
         let line = progress(moving.len(), there, wanted, there.saturating_sub(start), began.elapsed());
         if line != told {
@@ -179,6 +212,15 @@ async fn watch(connection: &mut Connection, cluster: &Cluster) -> Result<(), Cli
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+fn stalled(moving: &Moving) -> String {
+    let to: Vec<String> = moving.adding.iter().map(i32::to_string).collect();
+    let (topic, index, minutes) = (&moving.topic, moving.index, STALLED.as_secs() / 60);
+    format!(
+        "{topic}-{index}: nothing was copied to broker {} for {minutes} minutes; the move goes on",
+        to.join(", ")
+    )
 }
 
 /// Bytes that the replicas that come hold already, and bytes they are to hold. A broker that does not answer counts
@@ -251,6 +293,21 @@ mod tests {
         assert_eq!(stuck, ["t-0"]);
         let unknown = plan(&cluster(), &[], Goal::Drain(9)).unwrap_err().to_string();
         assert!(unknown.contains("there is no broker 9\n  next: brokers are 1, 2, 3"), "{unknown}");
+    }
+
+    #[test]
+    fn what_did_not_move_is_a_failure_that_names_it() {
+        let (moves, _) = plan(&cluster(), &[topic(&[&[1, 2], &[2, 3]])], Goal::Drain(3)).unwrap();
+        let [one] = &moves[..] else { panic!("one move: {moves:?}") };
+        let after = [topic(&[&[1, 2], &one.after])];
+        assert_eq!(outcome(&moves, Vec::new(), &after), Ok("moved 1 partitions\n".to_owned()));
+        let cancelled = outcome(&moves, Vec::new(), &[topic(&[&[1, 2], &[2, 3]])]).unwrap_err().to_string();
+        assert!(
+            cancelled.contains("moved 0 partitions, 1 could not be\n  t-1: it is not where"),
+            "{cancelled}"
+        );
+        let stuck = outcome(&moves, vec!["u-0: nobody".to_owned()], &after).unwrap_err();
+        assert!(stuck.why == "u-0: nobody" && stuck.what == "moved 1 partitions, 1 could not be", "{stuck}");
     }
 
     #[test]
