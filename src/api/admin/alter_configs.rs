@@ -3,6 +3,7 @@
 //! Invariant: one result per resource named.
 use std::collections::{BTreeMap, BTreeSet};
 
+use firnline_controller::decide::policy::MIN_INSYNC_REPLICAS;
 use firnline_controller::record::kinds::Resource;
 
 use crate::api::admin::resource;
@@ -80,12 +81,26 @@ fn changes(
 ) -> Result<(Resource, Changes), Failure> {
     let resource = resource::named(view, asked.resource_type, &asked.resource_name)?;
     let ops = alterations(&asked.configs)?;
+    check_min_insync(view, resource, &ops)?;
     let current = view.overrides(resource);
     let changes = match resource {
         Resource::Topic(_) => alter::topic(settings, &asked.resource_name, &current, &ops),
         Resource::Broker(_) | Resource::BrokerDefault => alter::broker(settings, &current, &ops),
     };
     changes.map(|changes| (resource, changes)).map_err(|error| Failure::of(&error))
+}
+
+/// Where eligible leaders are kept (KIP-966), the controller has to know below how many members nothing is acked, and it
+/// knows no single broker's setting. Kafka refuses it in these words.
+fn check_min_insync(view: &MetadataView, resource: Resource, ops: &[Alteration]) -> Result<(), Failure> {
+    let sets = |op: &Alteration| op.name == MIN_INSYNC_REPLICAS && op.op != Op::Delete;
+    match resource {
+        Resource::Broker(_) if view.image().feature_level >= 2 && ops.iter().any(sets) => {
+            let why = "Broker-level min.insync.replicas cannot be altered while ELR is enabled.";
+            Err(Failure::new(ErrorCode::InvalidConfig, why))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn alterations(asked: &[AlterableConfig]) -> Result<Vec<Alteration>, Failure> {
@@ -153,6 +168,17 @@ mod tests {
         assert_eq!(planned(vec![op("retention.ms", 1, None)]), Ok(vec![("retention.ms".to_owned(), None)]));
         let appended = planned(vec![op("cleanup.policy", 2, Some("compact"))]);
         assert_eq!(appended, Ok(vec![set("cleanup.policy", "delete,compact")]));
+    }
+
+    #[test]
+    fn one_brokers_min_insync_replicas_is_refused_as_in_kafka() {
+        let planned = |broker: &'static str, number, value| {
+            let asked = [about(broker, vec![op("min.insync.replicas", number, value)]).with_resource_type(4)];
+            plan(&sample::view(), &Settings::default(), &asked).remove(0).1.map_err(|failure| failure.code)
+        };
+        assert_eq!(planned("1", 0, Some("2")).map(|_| ()), Err(ErrorCode::InvalidConfig));
+        assert!(planned("", 0, Some("2")).is_ok(), "the default of all brokers is the controller's, too");
+        assert!(planned("1", 1, None).is_ok(), "an old one may go");
     }
 
     #[test]
