@@ -85,6 +85,14 @@ impl Replica {
         self.end_fell()
     }
 
+    /// Begins once more, still empty, at the base of a batch that the log start lies in. Waits for the disk.
+    pub fn restart_inside(&self, following: Following, base: Offset) -> Result<(), FollowError> {
+        let _gate = self.gate.lock();
+        self.follows(following)?;
+        self.log.restart_inside(base)?;
+        self.end_fell()
+    }
+
     /// Drops everything local and begins empty at `at` with the epochs and producers (`.producers` bytes) of another log
     /// that ends there. Refused while this broker leads. Waits for the disk.
     pub fn restart_with(&self, at: Offset, lineage: Lineage, producers: &[u8]) -> Result<(), FollowError> {

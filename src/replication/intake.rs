@@ -105,7 +105,8 @@ async fn append_one(
                 if member.partition.log().offsets().local_start == end
                     && member.partition.log().size_bytes() == 0 =>
             {
-                restart(member, given, doors).await?;
+                let Member { partition, following, .. } = member.clone();
+                doors.lane.run(move || Ok(partition.restart_inside(following, given))).await??;
             }
             Err(error) => return Err(error.into()),
         }

@@ -16,6 +16,8 @@ use firnline::replication::world::World;
 use firnline::transport::net::OsNet;
 use firnline_controller::client::Controller;
 use firnline_controller::decide::brokers::{BrokerRegistration, Heartbeat};
+use firnline_controller::decide::elect::Election;
+use firnline_controller::decide::reassign::Reassignment;
 use firnline_controller::id::{BrokerEpoch, BrokerId};
 use firnline_controller::record::kinds::{Endpoint, FEATURE_RANGE, Partition};
 use firnline_tiering::clock::SystemClock;
@@ -133,6 +135,11 @@ impl Pair {
 
     /// The follower's fetchers, over its log in `dir`.
     fn follow(&self, dir: &Path) -> (PartitionHandle, Arc<Fetchers>) {
+        self.follow_from(dir, Offset(0))
+    }
+
+    /// The same with the log start that was kept for it.
+    fn follow_from(&self, dir: &Path, log_start: Offset) -> (PartitionHandle, Arc<Fetchers>) {
         let shared = self.leader.broker().shared();
         let topic = self.controller().image().topics.by_name(TOPIC).expect("the topic").id;
         let keeper: Arc<dyn StartKeeper> = Arc::new(NoKeeper);
@@ -145,7 +152,7 @@ impl Pair {
             clock: Arc::new(SystemClock),
             clean_shutdown: false,
             recovery_point: Offset(0),
-            log_start: Offset(0),
+            log_start,
             committed_remote_end: None,
         })
         .expect("the follower's log opens");
@@ -175,6 +182,7 @@ impl Pair {
             board: WakeBoard::new(1),
             lane: ColdLane::new(None, 0),
             cold: None,
+            quotas: Arc::default(),
             clock: Arc::new(SystemClock),
         };
         let fetchers = Fetchers::new(world, tokio::runtime::Handle::current());
@@ -258,6 +266,54 @@ async fn acks_all_waits_for_the_follower_and_the_isr_follows_its_life() {
     client.append(TOPIC, 0, batch(&["five"])).await;
     assert_eq!(replica.offsets().end, Offset(5));
     until("both logs are the same", async || segment(dir.path()) == segment(led.log().dir())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_begins_inside_a_batch_of_its_leader() {
+    let pair = Pair::start(&[]).await;
+    let mut client = pair.leader.client().await;
+    pair.create(&mut client, &[]).await;
+    pair.alive.store(false, Ordering::SeqCst);
+    until("the leader is alone in sync", async || pair.isr() == [1]).await;
+    client.append(TOPIC, 0, batch(&["gone", "also gone", "kept"])).await;
+    client.append(TOPIC, 0, batch(&["last"])).await;
+    assert_eq!(client.delete_records(TOPIC, 0, 2).await.low_watermark, 2);
+    pair.alive.store(true, Ordering::SeqCst);
+    let dir: TempDir = tempfile::tempdir().expect("a directory");
+    // Its log is lost, its log start is not: both lie inside the first batch of the leader's log.
+    let (replica, _fetchers) = pair.follow_from(dir.path(), Offset(1));
+    until("it has everything", async || replica.offsets().end == Offset(4)).await;
+    until("and knows where the log starts", async || replica.offsets().log_start == Offset(2)).await;
+    until("it is in sync", async || pair.isr() == [1, 2]).await;
+    let led = pair.leader.partition(TOPIC, 0);
+    assert_eq!(segment(dir.path()), segment(led.log().dir()), "byte for byte");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_a_new_leader_does_not_know_yet_is_not_told() {
+    const LATEST: i64 = -1;
+    let pair = Pair::start(&[]).await;
+    let mut client = pair.leader.client().await;
+    pair.create(&mut client, &[]).await;
+    let request = production(TOPIC, 1, vec![(0, batch(&["one", "two"]))]);
+    client.call(PRODUCE, &request).await.expect("acks=1");
+    assert_eq!(client.try_offset(TOPIC, 0, LATEST).await, (0, 0), "nothing is committed");
+    // The other one leads for a moment: what this one has is from an earlier term now, and may have been read there.
+    let topic = pair.controller().image().topics.by_name(TOPIC).expect("the topic").id;
+    for first in [[FOLLOWER, LEADER], [LEADER, FOLLOWER]] {
+        let replicas = Some(first.to_vec());
+        let order = Reassignment { topic, index: 0, replicas, may_resize: false };
+        pair.controller().reassign(vec![order]).await.remove(0).expect("another order");
+        let elected = pair.controller().elect(Election::Preferred, vec![(topic, 0)]).await;
+        elected[0].as_ref().expect("the first one leads");
+    }
+    let led = pair.leader.partition(TOPIC, 0);
+    until("it leads again", async || led.is_leader() && led.leader_epoch().0 >= 2).await;
+    assert_eq!(client.try_offset(TOPIC, 0, LATEST).await.0, 78, "OFFSET_NOT_AVAILABLE");
+    assert_eq!(client.try_offset(TOPIC, 0, -2).await, (0, 0), "the start is known");
+    let dir: TempDir = tempfile::tempdir().expect("a directory");
+    let (_replica, _fetchers) = pair.follow(dir.path());
+    until("the end is known", async || client.try_offset(TOPIC, 0, LATEST).await == (0, 2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,6 +71,19 @@ impl Log {
         result.map_err(|error| self.broken(&error.into()))
     }
 
+    /// Starts an empty log once more at `base`, below its log start, which stays: the leader's log begins inside the batch
+    /// there, and the batch comes whole. Refused where the log holds anything.
+    pub fn restart_inside(&self, base: Offset) -> Result<(), CutError> {
+        let mut chores = self.chores.lock();
+        let mut writer = self.writer.lock();
+        let segments = self.segments.load_full();
+        if segments.bytes() > 0 || base > segments.end() {
+            return Err(CutError::BelowFloor { asked: base, floor: segments.end() });
+        }
+        self.check_floor(base, Offset::ZERO)?;
+        self.start_over(&mut chores, &mut writer, base).map_err(|error| self.broken(&error.into()))
+    }
+
     /// Takes over lineage and producer window (`.producers` bytes) from the bucket, after the log started empty at
     /// the remote end. Errors if the window is damaged or the log is not empty; nothing changed then.
     pub fn restore(&self, lineage: Lineage, producers: Option<&[u8]>) -> io::Result<()> {
