@@ -27,8 +27,10 @@ use crate::partition::cold_lane::ColdLane;
 use crate::partition::directory::Directory;
 use crate::partition::hosted::HostedPartitions;
 use crate::partition::local_desk::LocalDesk;
+use crate::partition::moving::LogMoves;
 use crate::purgatory::delayed::{Purgatory, WakeBoard};
 use crate::replication::isr_news::IsrNews;
+use crate::replication::quota::Quotas;
 use crate::wire::response::{EncodeError, Response};
 
 /// What every core shares. Built once by `broker/startup.rs`.
@@ -74,6 +76,10 @@ pub struct Shared {
     pub producer_ids: ProducerIds,
     /// Tells the keeper of the ISRs which partition to look at.
     pub isr: Arc<IsrNews>,
+    /// How fast throttled replicas may be copied.
+    pub quotas: Arc<Quotas>,
+    /// Replicas on their way to another log directory.
+    pub moves: Arc<LogMoves>,
     /// Clients that were told in the log that they are no followers.
     pub followers_refused: SaidOnce,
     /// Clients that were told in the log that transactions are not built yet.

@@ -14,9 +14,12 @@ use firnline_controller::record::kinds::{Partition, Resource};
 use firnline_tiering::cold::tier::TierRow;
 use firnline_tiering::log::directory::LogName;
 use firnline_tiering::log::open::RemoteEnd;
+use firnline_tiering::log::relocate::RelocateError;
 use firnline_tiering::offsets::Offset;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::broker::log_mover::{Exchange, name_of};
+use crate::broker::relocation::Points;
 use crate::broker::storage::{Opened, Storage, Wanted};
 use crate::broker::storage_error::StorageError;
 use crate::config::settings::Settings;
@@ -25,9 +28,12 @@ use crate::metadata::view::MetadataView;
 use crate::partition::cold_desk::ColdAccess;
 use crate::partition::hosted::HostedPartitions;
 use crate::partition::isr::Roster;
-use crate::partition::replica::{PartitionHandle, PartitionId, Replica, ReplicaSettings, StartKeeper};
+use crate::partition::replica::{
+    PartitionHandle, PartitionId, Replica, ReplicaSettings, StartKeeper, Throttle,
+};
 use crate::purgatory::delayed::WakeBoard;
 use crate::replication::follow::Follow;
+use crate::replication::quota::{Quota, Quotas, UNLIMITED};
 use crate::replication::tier_start::{TierStartError, goes_on, start_at_tier};
 
 /// Keeps partitions in step with the metadata.
@@ -39,9 +45,14 @@ pub struct Assignment {
     board: Arc<WakeBoard>,
     cold: Option<Arc<ColdAccess>>,
     fetchers: Arc<dyn Follow>,
+    quotas: Arc<Quotas>,
     lag_max: Duration,
     /// The image that was acted on last.
     acted: Arc<MetadataImage>,
+    /// Copies that are to take their logs' places.
+    exchanges: mpsc::Receiver<Exchange>,
+    /// Logs that this process closed cleanly, and their high watermarks: they are about to be opened again.
+    settled: BTreeMap<PartitionId, Offset>,
     /// Partitions whose log could not be opened: tried again with every image and by housekeeping.
     failed: BTreeSet<PartitionId>,
     /// Partitions of the first image that could not be opened: their logs are somewhere. `None` before that image;
@@ -55,6 +66,23 @@ pub struct Assignment {
 struct Terms {
     min_insync: i32,
     durable: bool,
+    /// Its leader holds this broker's replica back, or itself does, while it is out of sync.
+    throttled: [(Throttle, bool); 2],
+}
+
+impl Terms {
+    /// Those of the replica of partition `index` on broker `node`.
+    fn of(config: &TopicConfig, index: i32, node: BrokerId) -> Terms {
+        let throttled = [
+            (Throttle::Leader, config.throttled_by_leaders.names(index, node.0)),
+            (Throttle::Follower, config.throttled_followers.names(index, node.0)),
+        ];
+        Terms { min_insync: config.min_insync_replicas, durable: config.durable, throttled }
+    }
+
+    fn throttle(&self, partition: &PartitionHandle) {
+        self.throttled.iter().for_each(|(by, throttled)| partition.set_throttled(*by, *throttled));
+    }
 }
 
 /// What an assignment works with.
@@ -73,15 +101,20 @@ pub struct Parts {
     pub cold: Option<Arc<ColdAccess>>,
     /// Fetch for partitions that others lead.
     pub fetchers: Arc<dyn Follow>,
+    /// Limits of throttled replicas.
+    pub quotas: Arc<Quotas>,
     /// `replica.lag.time.max.ms`.
     pub lag_max: Duration,
+    /// Copies that are to take their logs' places.
+    pub exchanges: mpsc::Receiver<Exchange>,
 }
 
 impl Assignment {
     /// Nothing is assigned yet. The receiver tells which image was acted on last.
     pub fn new(parts: Parts) -> (Self, watch::Receiver<u64>) {
         let (assigned, reached) = watch::channel(0);
-        let Parts { node, settings, storage, hosted, board, cold, fetchers, lag_max } = parts;
+        let Parts { node, settings, storage, hosted, board, cold, fetchers, quotas, lag_max, exchanges } =
+            parts;
         let new = Self {
             node,
             settings,
@@ -90,7 +123,10 @@ impl Assignment {
             board,
             cold,
             fetchers,
+            quotas,
             lag_max,
+            exchanges,
+            settled: BTreeMap::new(),
             acted: Arc::default(),
             failed: BTreeSet::new(),
             unopened: None,
@@ -134,6 +170,10 @@ impl Assignment {
             self.act(image).await;
             let changed = tokio::select! {
                 changed = images.changed() => changed,
+                Some(exchange) = self.exchanges.recv() => {
+                    self.exchange(exchange).await;
+                    Ok(())
+                }
                 () = tokio::time::sleep(RETRY), if !self.failed.is_empty() => Ok(()),
             };
             if changed.is_err() {
@@ -255,6 +295,51 @@ impl Assignment {
         }
     }
 
+    /// Puts a copy in its log's place. The partition is closed and opened anew meanwhile: its clients are told that it
+    /// is not led here, and ask again.
+    async fn exchange(&mut self, exchange: Exchange) {
+        let Exchange { partition, mut relocation, to, copy, done } = exchange;
+        let (id, name) = (partition.id(), name_of(&partition));
+        let not = |why: &str| StorageError::NotExchanged {
+            log: partition.log().id().to_string(),
+            why: why.to_owned(),
+        };
+        let image = self.acted.clone();
+        let row = image.topics.partition(id.topic, id.index);
+        let same = self.hosted.get(id).is_some_and(|now| Arc::ptr_eq(&now, &partition));
+        if !same || row.is_none_or(|row| !row.replicas.contains(&self.node)) {
+            // Whoever waited may be gone; so here and below.
+            _ = done.send(Err(not("the replica is not here any more")));
+            return;
+        }
+        partition.resign();
+        self.fetchers.attend(&partition);
+        partition.tell_all(&self.board);
+        let log = partition.log().clone();
+        let failed = |source| StorageError::Failed { log: log.id().to_string(), source };
+        let copied = log.close().map_err(failed).and_then(|()| match relocation.finish() {
+            Err(RelocateError::Cut) => Err(StorageError::CutMeanwhile { log: log.id().to_string() }),
+            Err(RelocateError::Io(source)) => Err(failed(source)),
+            Ok(()) => Ok(()),
+        });
+        let (high_watermark, offsets) = (partition.high_watermark(), log.offsets());
+        let points =
+            Points { start: offsets.log_start, end: offsets.end, high_watermark, clean: log.clean_point() };
+        let from = log.dir().parent().unwrap_or(log.dir());
+        let outcome = copied.and_then(|()| self.storage.exchange((&name, id), from, (&to, &copy), &points));
+        log.abandon();
+        if log.offline().is_none() {
+            self.settled.insert(id, high_watermark);
+        }
+        let opened = self.open(&image, vec![id]).await;
+        self.hosted.change(opened.clone(), &[id]);
+        opened.iter().for_each(|partition| self.fetchers.attend(partition));
+        self.tell_failed(&image);
+        // Groups may live in it: they look at what is led now.
+        self.assigned.send_replace(image.offset);
+        _ = done.send(outcome);
+    }
+
     fn close_for_good(&self, partition: &PartitionHandle) {
         partition.resign();
         self.fetchers.attend(partition);
@@ -305,9 +390,10 @@ impl Assignment {
                     .map(|row| RemoteEnd { at: row.end, epoch: row.end_epoch }),
                 log_start: tier.as_ref().map_or(Offset(0), |row| row.log_start),
                 config: config.log.clone(),
+                settled: self.settled.remove(&id),
                 fresh: self.unopened.as_ref().is_some_and(|unopened| !unopened.contains(&id)),
             });
-            let terms = Terms { min_insync: config.min_insync_replicas, durable: config.durable };
+            let terms = Terms::of(config, id.index, self.node);
             news.push((id, topic, terms, tier));
         }
         let mut handles = Vec::with_capacity(news.len());
@@ -360,6 +446,7 @@ impl Assignment {
             durable: terms.durable,
             keeper: Arc::downgrade(&self.storage) as Weak<dyn StartKeeper>,
         });
+        terms.throttle(&partition);
         if let Some(row) = topic.partition(id.index) {
             let failed = |error: TierStartError| StorageError::Failed {
                 log: partition.log().id().to_string(),
@@ -398,16 +485,13 @@ impl Assignment {
         TopicConfig::resolve(&settings, &topic.name, &overrides).unwrap_or_else(|error| {
             tracing::error!(topic = %topic.name, %error, "topic configuration is unreadable: using defaults");
             let defaults = TopicConfig::resolve(&settings, &topic.name, &BTreeMap::new());
-            defaults.unwrap_or_else(|_| TopicConfig {
-                log: Default::default(),
-                min_insync_replicas: 1,
-                durable: false,
-            })
+            defaults.unwrap_or_default()
         })
     }
 
     /// Tells open partitions their changed settings.
     fn reconfigure(&self, image: &Arc<MetadataImage>, changed: &BTreeSet<Resource>) {
+        self.limit(image);
         let everyone = changed.iter().any(|resource| !matches!(resource, Resource::Topic(_)));
         for topic in image.topics.iter() {
             if !everyone && !changed.contains(&Resource::Topic(topic.id)) {
@@ -416,13 +500,26 @@ impl Assignment {
             let Some(hosted) = self.hosted.topic_by_id(topic.id) else { continue };
             let config = self.config_of(image, topic);
             for partition in hosted.partitions() {
-                partition.set_min_insync(config.min_insync_replicas);
-                partition.set_durable(config.durable);
+                let terms = Terms::of(&config, partition.id().index, self.node);
+                terms.throttle(partition);
+                partition.set_min_insync(terms.min_insync);
+                partition.set_durable(terms.durable);
                 partition.tell_all(&self.board);
                 partition.log().set_config(config.log.clone());
                 self.hand_row(image, partition);
             }
         }
+    }
+
+    /// Tells the limits of throttled replicas.
+    fn limit(&self, image: &Arc<MetadataImage>) {
+        let view = MetadataView::new(image.clone());
+        let broker = view.overrides(Resource::Broker(self.node));
+        let settings = self.settings.with_dynamic(&view.overrides(Resource::BrokerDefault), &broker);
+        let limit = |quota: &Quota, name: &str| quota.set_limit(settings.number(name).unwrap_or(UNLIMITED));
+        limit(&self.quotas.leader, "leader.replication.throttled.rate");
+        limit(&self.quotas.follower, "follower.replication.throttled.rate");
+        limit(&self.quotas.directories, "replica.alter.log.dirs.io.max.bytes.per.second");
     }
 
     fn hand_rows(&self, image: &MetadataImage, changed: &BTreeSet<(TopicId, i32)>) {

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::context::Shared;
 use crate::broker::doors::{Doors, Runtimes};
+use crate::broker::offline::OfflineReplicas;
 use crate::broker::tiers::Tiers;
 use crate::config::broker::BrokerConfig;
 use crate::partition::cold_lane::ColdLane;
@@ -17,6 +18,7 @@ use crate::purgatory::delayed::WakeBoard;
 use crate::replication::fetchers::Fetchers;
 use crate::replication::isr_keeper::IsrKeeper;
 use crate::replication::quorum_isr::QuorumIsr;
+use crate::replication::quota::{Quotas, Windows};
 use crate::replication::world::World;
 
 /// The fetchers' doors to what the broker has already.
@@ -29,6 +31,39 @@ pub struct Reach<'a> {
     pub lane: &'a Arc<ColdLane>,
     /// The bucket.
     pub tiers: Option<&'a Tiers>,
+    /// How fast throttled replicas may be copied.
+    pub quotas: &'a Arc<Quotas>,
+}
+
+impl<'a> Reach<'a> {
+    /// These doors.
+    pub fn new(
+        controller: &'a Controller,
+        board: &'a Arc<WakeBoard>,
+        lane: &'a Arc<ColdLane>,
+        tiers: Option<&'a Tiers>,
+        quotas: &'a Arc<Quotas>,
+    ) -> Self {
+        Reach { controller, board, lane, tiers, quotas }
+    }
+}
+
+/// The limits of throttled replicas: none until the metadata is read.
+pub fn quotas(config: &BrokerConfig) -> Arc<Quotas> {
+    let windows = |count: &str, seconds: &str| {
+        let number = |name: &str, least: u64| {
+            config.settings.number(name).and_then(|it| u64::try_from(it).ok()).unwrap_or(least).max(1)
+        };
+        let count = u32::try_from(number(count, 11)).unwrap_or(u32::MAX);
+        Windows { count, length: Duration::from_secs(number(seconds, 1)) }
+    };
+    Arc::new(Quotas::new(
+        windows("replication.quota.window.num", "replication.quota.window.size.seconds"),
+        windows(
+            "alter.log.dirs.replication.quota.window.num",
+            "alter.log.dirs.replication.quota.window.size.seconds",
+        ),
+    ))
 }
 
 /// The fetchers; nothing is fetched yet.
@@ -49,9 +84,21 @@ pub fn fetchers(
         board: reach.board.clone(),
         lane: reach.lane.clone(),
         cold: reach.tiers.map(|tiers| tiers.access.clone()),
+        quotas: reach.quotas.clone(),
         clock: doors.clock.clone(),
     };
     Fetchers::new(world, runtimes.replication.clone())
+}
+
+/// Tells the quorum which replicas are on failed disks: once before this broker is unfenced, then whenever that
+/// changes. A broker that nobody else can join has nobody to tell.
+pub async fn start_offline(shared: &Arc<Shared>, runtimes: &Runtimes) -> Option<JoinHandle<()>> {
+    if shared.config.quorum.is_none() || !shared.config.roles.broker {
+        return None;
+    }
+    let mut offline = OfflineReplicas::new(shared.clone());
+    offline.tell().await;
+    Some(runtimes.replication.spawn(offline.run()))
 }
 
 /// The keeper of the ISRs of partitions led here.

@@ -11,7 +11,7 @@ use firnline_controller::id::BrokerId;
 use firnline_controller::quorum::plan::Plan;
 use firnline_controller::transport::Address;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,8 +29,9 @@ use crate::broker::durability;
 use crate::broker::housekeeping;
 use crate::broker::lifecycle::{Broker, Running};
 use crate::broker::limits;
+use crate::broker::log_mover::{Exchange, LogMover};
 use crate::broker::policy::policy;
-use crate::broker::replicating::{Reach, fetchers, start_keeper};
+use crate::broker::replicating::{Reach, fetchers, quotas, start_keeper, start_offline};
 use crate::broker::sockets::{Bound, bind_all};
 use crate::broker::start_error::StartError;
 use crate::broker::storage::{QUORUM_LOG, Storage, cluster_of};
@@ -80,9 +81,10 @@ async fn assemble(
     let board = WakeBoard::new(letter_boxes(&config, &doors));
     let hosted: Arc<HostedPartitions> = Arc::default();
     let lane = lane_on(&runtimes.cold, config.network.cold_memory_bytes, runtimes);
-    let reach = Reach { controller: &controller, board: &board, lane: &lane, tiers: tiers.as_deref() };
+    let quotas = quotas(&config);
+    let reach = Reach::new(&controller, &board, &lane, tiers.as_deref(), &quotas);
     let fetchers = fetchers(&config, &cluster_id, &doors, runtimes, &reach);
-    let parts = assigned_parts(&config, &storage, &hosted, &fetchers, &reach);
+    let (parts, exchanges) = assigned_parts(&config, &storage, &hosted, &fetchers, &reach);
     let (mut assignment, assigned) = Assignment::new(parts);
     let groups = GroupCoordinator::new(group_parts(&config, &doors, &hosted, &board, &lane));
     let shared = Arc::new(Shared {
@@ -98,6 +100,8 @@ async fn assemble(
         directories: storage.seen(),
         producer_ids: ProducerIds::default(),
         isr: Arc::default(),
+        quotas,
+        moves: storage.moves.clone(),
         followers_refused: SaidOnce::default(),
         transactions_refused: SaidOnce::default(),
         config,
@@ -119,17 +123,14 @@ async fn assemble(
     let life = register(&shared, &storage, &doors, runtimes).await?;
     assignment.settle_strays(&shared.controller.image())?;
     assignment.act(shared.controller.image()).await;
+    let offline = start_offline(&shared, runtimes).await;
     shared.serving.store(true, Ordering::Release);
     accepting.extend(gate.open(clients, &runtimes.quorum));
     let joined = life.begin(&shared, &doors, runtimes);
     let rounds = durability::start(&shared, &storage, runtimes);
-    let (tell_lost, lost) = watch::channel(None);
-    let mut chores =
-        housekeeping::start(&shared, &storage, tiers.as_ref(), &stop, &runtimes.chores, tell_lost);
-    chores.extend(start_cleaner(&shared, &storage, &stop, runtimes));
+    let (chores, lost) = start_chores(&shared, &storage, tiers.as_ref(), &stop, runtimes, exchanges);
     let mut following = start_following(&shared, assignment, runtimes);
-    following.extend(rounds);
-    following.push(start_keeper(&shared, runtimes));
+    following.extend(rounds.into_iter().chain(offline));
     Ok(Running { shared, storage, tiers, cores, stop, accepting, chores, following, fetchers, joined, lost })
 }
 
@@ -139,8 +140,9 @@ fn assigned_parts(
     hosted: &Arc<HostedPartitions>,
     fetchers: &Arc<Fetchers>,
     reach: &Reach<'_>,
-) -> Parts {
-    Parts {
+) -> (Parts, mpsc::Sender<Exchange>) {
+    let (exchanges, to_exchange) = mpsc::channel(1);
+    let parts = Parts {
         node: BrokerId(config.node_id),
         settings: config.settings.clone(),
         storage: storage.clone(),
@@ -148,8 +150,29 @@ fn assigned_parts(
         board: reach.board.clone(),
         cold: reach.tiers.map(|tiers| tiers.access.clone()),
         fetchers: fetchers.clone(),
+        quotas: reach.quotas.clone(),
         lag_max: Duration::from_millis(config.cluster.lag_ms_max),
-    }
+        exchanges: to_exchange,
+    };
+    (parts, exchanges)
+}
+
+/// What runs beside serving: housekeeping, the cleaner, moves between log directories. And what tells that the disks
+/// leave nothing to go on with.
+fn start_chores(
+    shared: &Arc<Shared>,
+    storage: &Arc<Storage>,
+    tiers: Option<&Arc<Tiers>>,
+    stop: &CancellationToken,
+    runtimes: &Runtimes,
+    exchanges: mpsc::Sender<Exchange>,
+) -> (Vec<JoinHandle<()>>, watch::Receiver<Option<String>>) {
+    let (tell_lost, lost) = watch::channel(None);
+    let mut chores = housekeeping::start(shared, storage, tiers, stop, &runtimes.chores, tell_lost);
+    chores.extend(start_cleaner(shared, storage, stop, runtimes));
+    let mover = LogMover::new(shared.clone(), storage.clone(), exchanges);
+    chores.push(runtimes.chores.spawn(mover.run(stop.clone())));
+    (chores, lost)
 }
 
 fn group_parts(
@@ -245,6 +268,7 @@ fn start_following(shared: &Arc<Shared>, assignment: Assignment, runtimes: &Runt
         runtimes.quorum.spawn(groups.clone().follow(images.clone(), shared.assigned.clone())),
         runtimes.quorum.spawn(groups.clone().run()),
         runtimes.chores.spawn(assignment.follow(images)),
+        start_keeper(shared, runtimes),
     ]
 }
 

@@ -28,6 +28,7 @@ use crate::broker::storage_error::StorageError;
 use crate::config::broker::BrokerConfig;
 use crate::partition::directory::Directory;
 use crate::partition::dirty::DirtyList;
+use crate::partition::moving::LogMoves;
 use crate::partition::replica::{PartitionHandle, PartitionId, Room, StartKeeper};
 
 /// The quorum's own log lies beside the others, in the first directory; it is no topic.
@@ -40,7 +41,11 @@ pub struct Storage {
     unopened: Vec<Arc<Directory>>,
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    /// Replicas on their way to another directory, and where new ones are to lie.
+    pub moves: Arc<LogMoves>,
+    /// Moves that the last process did not end, by their log, with where they went.
+    pub(super) unfinished: Mutex<BTreeMap<LogName, PathBuf>>,
     /// Held while a new log's directory is chosen.
     placing: Mutex<()>,
     /// Threads that open or close many logs together; 1 in a simulation, where everything has one order.
@@ -64,6 +69,8 @@ pub struct Wanted {
     pub log_start: Offset,
     /// It was made after this broker started: no directory can hold it yet.
     pub fresh: bool,
+    /// It was closed cleanly by this process, with this high watermark: nothing is to be checked.
+    pub settled: Option<Offset>,
 }
 
 /// A log that is open.
@@ -119,7 +126,10 @@ impl Storage {
             }
         }
         let hands = if doors.single_threaded { 1 } else { HANDS };
-        Ok(Self { dirs, unopened, files, clock, entropy, placing: Mutex::default(), hands })
+        let (moves, unfinished, placing) = Default::default();
+        let storage = Self { dirs, unopened, files, clock, entropy, moves, unfinished, placing, hands };
+        storage.settle_moves()?;
+        Ok(storage)
     }
 
     /// Every directory as the rest of the broker sees it; those that did not open come last.
@@ -140,7 +150,7 @@ impl Storage {
         })
     }
 
-    fn working(&self) -> impl Iterator<Item = &LogDir> {
+    pub(super) fn working(&self) -> impl Iterator<Item = &LogDir> {
         self.dirs.iter().filter(|dir| dir.health.failed().is_none())
     }
 
@@ -245,7 +255,7 @@ impl Storage {
             files: self.files.clone(),
             health: dir.health.clone(),
             clock: self.clock.clone(),
-            clean_shutdown: dir.clean,
+            clean_shutdown: dir.clean || wanted.settled.is_some(),
             recovery_point: known(&dir.recovery_points.lock()),
             log_start: known(&dir.log_starts.lock()).max(wanted.log_start),
             committed_remote_end: wanted.remote_end,
@@ -258,6 +268,8 @@ impl Storage {
         }
         let known_high = known(&dir.high_watermarks);
         let high_watermark = if there.is_some() { known_high } else { Offset(0) };
+        let high_watermark = wanted.settled.unwrap_or(high_watermark);
+        self.resume_move(wanted, dir);
         Ok(Opened { log, room: dir.room.clone(), dirty: dir.dirty.clone(), recovered, high_watermark })
     }
 
@@ -268,7 +280,11 @@ impl Storage {
         let _placing = self.placing.lock();
         // A configuration names at least one log directory.
         let fewest = || self.working().min_by_key(|dir| dir.logs.lock().len()).unwrap_or(&self.dirs[0]);
-        let dir = found.unwrap_or_else(fewest);
+        let preferred = || {
+            let root = self.moves.take_preferred(&wanted.name.name, wanted.name.number)?;
+            self.working().find(|dir| dir.directory.root() == root)
+        };
+        let dir = found.or_else(preferred).unwrap_or_else(fewest);
         dir.logs.lock().insert(wanted.name.clone(), wanted.id);
         Ok(dir)
     }
@@ -277,6 +293,15 @@ impl Storage {
     fn lying(&self, wanted: &Wanted) -> Result<Option<&LogDir>, StorageError> {
         let name = &wanted.name;
         let offline = |dir: PathBuf, why| Err(StorageError::Offline { log: text(name), dir, why });
+        if let Some(dir) = self.working().find(|dir| dir.logs.lock().contains_key(name)) {
+            return Ok(Some(dir));
+        }
+        if self.dirs.iter().any(|dir| dir.health.failed().is_some())
+            && let Some(dir) = self.working().find(|dir| dir.directory.is_moved(name))
+        {
+            // What lies in the failed directory is what it was copied from.
+            return Ok(Some(dir));
+        }
         for dir in &self.dirs {
             let held = dir.logs.lock().contains_key(name);
             match dir.health.failed() {
@@ -413,12 +438,12 @@ impl StartKeeper for Storage {
     }
 }
 
-fn text(name: &LogName) -> String {
+pub(super) fn text(name: &LogName) -> String {
     format!("{}-{}", name.name, name.number)
 }
 
 /// Kafka's `partition.metadata`, version 0.
-fn metadata_of(topic: TopicId) -> String {
+pub(super) fn metadata_of(topic: TopicId) -> String {
     format!("version: 0\ntopic_id: {topic}")
 }
 

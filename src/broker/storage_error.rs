@@ -51,6 +51,20 @@ pub enum StorageError {
         /// What failed there.
         why: Arc<str>,
     },
+    /// A copy of a log was not its beginning any more when it was to take its place.
+    #[error("{log}: it was cut while it was copied")]
+    CutMeanwhile {
+        /// Its directory's name.
+        log: String,
+    },
+    /// A replica was not exchanged with its copy.
+    #[error("{log}: {why}")]
+    NotExchanged {
+        /// Its directory's name.
+        log: String,
+        /// What came between.
+        why: String,
+    },
     /// The disk failed under a log that stays open.
     #[error("{log}: {source}")]
     Failed {

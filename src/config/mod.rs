@@ -20,4 +20,5 @@ pub mod resolve;
 pub mod settings;
 pub mod start;
 pub mod table;
+pub mod throttled;
 pub mod topic;

@@ -10,6 +10,7 @@ use crate::config::error::ConfigError;
 use crate::config::key::{Scope, list_items};
 use crate::config::resolve::{self, Origin};
 use crate::config::settings::{self, Settings, integer};
+use crate::config::throttled::ThrottledReplicas;
 
 /// A topic's overrides as stored: key name → text.
 pub type Overrides = BTreeMap<String, String>;
@@ -31,6 +32,23 @@ pub struct TopicConfig {
     pub min_insync_replicas: i32,
     /// `firn.durability=disk`: a record counts as committed once it is fsynced.
     pub durable: bool,
+    /// Replicas that their leaders throttle (`leader.replication.throttled.replicas`).
+    pub throttled_by_leaders: ThrottledReplicas,
+    /// Replicas that throttle themselves (`follower.replication.throttled.replicas`).
+    pub throttled_followers: ThrottledReplicas,
+}
+
+/// The built-in defaults.
+impl Default for TopicConfig {
+    fn default() -> Self {
+        TopicConfig {
+            log: LogConfig::default(),
+            min_insync_replicas: 1,
+            durable: false,
+            throttled_by_leaders: ThrottledReplicas::None,
+            throttled_followers: ThrottledReplicas::None,
+        }
+    }
 }
 
 impl TopicConfig {
@@ -91,9 +109,18 @@ impl TopicConfig {
         log.local_retention_ms = within(log.local_retention_ms, log.retention_ms);
         log.local_retention_bytes = within(log.local_retention_bytes, log.retention_bytes);
         let min_insync_replicas = i32::try_from(read.number("min.insync.replicas")).unwrap_or(i32::MAX);
-        Ok(TopicConfig { log, min_insync_replicas, durable: read.text("firn.durability") == "disk" })
+        Ok(TopicConfig {
+            log,
+            min_insync_replicas,
+            durable: read.text("firn.durability") == "disk",
+            throttled_by_leaders: read.throttled(BY_LEADERS)?,
+            throttled_followers: read.throttled(FOLLOWERS)?,
+        })
     }
 }
+
+const BY_LEADERS: &str = "leader.replication.throttled.replicas";
+const FOLLOWERS: &str = "follower.replication.throttled.replicas";
 
 /// A broker-wide local retention never keeps more than the topic's whole log: -2 then says "as the whole log".
 fn within(local: i64, whole: i64) -> i64 {
@@ -229,6 +256,17 @@ impl<'a> Reader<'a> {
         self.text(name).eq_ignore_ascii_case("true")
     }
 
+    fn throttled(&self, name: &str) -> Result<ThrottledReplicas, ConfigError> {
+        let value = self.text(name);
+        let expected = "must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...";
+        let invalid = || ConfigError::Invalid {
+            key: name.to_owned(),
+            value: value.clone(),
+            expected: expected.to_owned(),
+        };
+        ThrottledReplicas::parse(&value).ok_or_else(invalid)
+    }
+
     /// The topic's own number (a flag reads as 0 or 1), `None` when it only has a default.
     fn own(&self, name: &str) -> Option<i64> {
         let said = resolve::value(self.settings, self.overrides, name);
@@ -263,10 +301,7 @@ mod tests {
     #[test]
     fn nothing_said_is_the_logs_own_default() {
         let resolved = TopicConfig::resolve(&Settings::default(), "t", &Overrides::new()).unwrap();
-        assert_eq!(
-            resolved,
-            TopicConfig { log: LogConfig::default(), min_insync_replicas: 1, durable: false }
-        );
+        assert_eq!(resolved, TopicConfig::default());
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod hosted;
 pub mod isr;
 pub mod leader;
 pub mod local_desk;
+pub mod moving;
 pub mod read;
 pub mod replica;
 pub mod role;

@@ -140,6 +140,19 @@ pub struct Replica {
     pub(super) in_sync: AtomicI32,
     pub(super) high_watermark: AtomicI64,
     traffic: Traffic,
+    /// By its leader, and by itself.
+    throttled: [AtomicBool; 2],
+    /// How far its end is behind what its leader said is committed.
+    lag: AtomicI64,
+}
+
+/// Who holds a throttled replica back (KIP-73).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Throttle {
+    /// This broker, as the leader others fetch from: `leader.replication.throttled.replicas`.
+    Leader,
+    /// This broker, as the follower that fetches: `follower.replication.throttled.replicas`.
+    Follower,
 }
 
 /// A client's idea of the leader epoch does not fit ours (KIP-320).
@@ -193,6 +206,8 @@ impl Replica {
             in_sync: AtomicI32::new(0),
             high_watermark: AtomicI64::new(committed.0),
             traffic: Traffic::default(),
+            throttled: Default::default(),
+            lag: AtomicI64::new(0),
         })
     }
 
@@ -265,6 +280,26 @@ impl Replica {
     /// What went through it.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// As a follower: records it lacks of those its leader said are committed, at the last answer.
+    pub fn lag(&self) -> i64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+
+    /// Its leader has committed up to `committed`.
+    pub fn note_lag(&self, committed: Offset) {
+        self.lag.store((committed.0 - self.offsets().end.0).max(0), Ordering::Relaxed);
+    }
+
+    /// Whether the topic's configuration names this broker's replica as throttled.
+    pub fn is_throttled(&self, by: Throttle) -> bool {
+        self.throttled[by as usize].load(Ordering::Relaxed)
+    }
+
+    /// What the topic's configuration says of this broker's replica.
+    pub fn set_throttled(&self, by: Throttle, throttled: bool) {
+        self.throttled[by as usize].store(throttled, Ordering::Relaxed);
     }
 
     /// Which cores wait for this partition.
@@ -348,10 +383,9 @@ impl Replica {
 
     /// What this broker has more than before may be committed now.
     fn commit_own(&self) {
-        if self.alone.load(Ordering::Acquire) {
-            self.raise_high_watermark(self.own_end());
-        } else {
-            self.commit_with_others();
+        match self.alone.load(Ordering::Acquire) {
+            true => self.commit_alone(),
+            false => self.commit_with_others(),
         }
     }
 

@@ -104,6 +104,17 @@ impl Replica {
         }
     }
 
+    /// The only replica commits all it has. The row is held meanwhile: a thread that was alone, slept, and wakes when a
+    /// follower is in sync must not commit what that one lacks.
+    pub(super) fn commit_alone(&self) {
+        let role = self.role.lock();
+        match &*role {
+            Role::Leads(sync) if sync.is_alone() => _ = self.raise_high_watermark(self.own_end()),
+            Role::Leads(sync) => _ = self.commit(sync, Instant::now()),
+            _ => {}
+        }
+    }
+
     /// What the followers' ends commit of what the leader has; an append alone moves nothing while one is in sync.
     pub(super) fn commit_with_others(&self) {
         let role = self.role.lock();
@@ -129,6 +140,14 @@ impl Replica {
         }
         let moved = self.commit(sync, report.at) || before != Some(report.log_start);
         Noted::Follower { moved, joins: sync.wants_to_grow(self.high_watermark()) }
+    }
+
+    /// Whether a broker is in the ISR of this partition, which this broker leads.
+    pub fn has_in_sync(&self, id: BrokerId) -> bool {
+        match &*self.role.lock() {
+            Role::Leads(sync) => sync.roster().isr.contains(&id),
+            _ => false,
+        }
     }
 
     /// A follower may not be in sync any more; true when the high watermark moved without it.

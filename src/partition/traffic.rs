@@ -36,6 +36,12 @@ impl Traffic {
         self.fetches_failed.fetch_add(u64::from(failed), Ordering::Relaxed);
     }
 
+    /// A follower was answered, with records or with an error. It is no consumer: its bytes are replication's.
+    pub fn copied(&self, failed: bool) {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.fetches_failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
     /// All counts now: records in, bytes in, bytes out, produce parts, fetch parts, and those of each that failed.
     pub fn now(&self) -> [u64; 7] {
         [
@@ -62,6 +68,7 @@ mod tests {
         traffic.produce_failed();
         traffic.fetched(70, false);
         traffic.fetched(0, true);
-        assert_eq!(traffic.now(), [3, 100, 70, 2, 2, 1, 1]);
+        traffic.copied(false);
+        assert_eq!(traffic.now(), [3, 100, 70, 2, 3, 1, 1]);
     }
 }

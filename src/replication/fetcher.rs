@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use crate::partition::replica::PartitionId;
-use crate::replication::line::{Lane, Line, Member};
+use crate::partition::replica::{PartitionId, Throttle};
+use crate::replication::line::{Lane, Line, Member, Turn};
 use crate::replication::receiver::Receiver;
 use crate::replication::session::{Asked, Session};
 use crate::replication::world::World;
@@ -38,6 +38,8 @@ enum FetchError {
 const CATCH_UP_WAIT_MS: i32 = 100;
 /// Pause after a fetch that came to nothing.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Pause before the limit of throttled partitions is looked at again.
+const THROTTLED: Duration = Duration::from_millis(100);
 /// How long connecting may take.
 const DIAL: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,8 @@ impl Fetcher {
 
     async fn fetch(mut self) {
         loop {
-            let turn = self.line.turn(self.lane, Instant::now());
+            let mut turn = self.line.turn(self.lane, Instant::now());
+            self.hold_back(&mut turn);
             if turn.due.is_empty() {
                 self.line.wait(self.lane, turn.next).await;
                 continue;
@@ -88,6 +91,19 @@ impl Fetcher {
                 }
             }
         }
+    }
+
+    /// Leaves throttled partitions that catch up out of the fetch while the limit is used up (KIP-73).
+    fn hold_back(&self, turn: &mut Turn) {
+        let quota = &self.world.quotas.follower;
+        let throttled = |member: &Member| member.partition.is_throttled(Throttle::Follower);
+        if self.lane == Lane::InSync || !turn.due.values().any(throttled) || !quota.is_exceeded() {
+            return;
+        }
+        turn.due.retain(|_, member| !throttled(member));
+        quota.count_held_back();
+        let again = Instant::now() + THROTTLED;
+        turn.next = Some(turn.next.map_or(again, |next| next.min(again)));
     }
 
     /// Asks for everything that is due and reads the answer.

@@ -97,17 +97,22 @@ impl IsrKeeper {
 
     /// Asks for what these partitions want; answers those to look at again after a pause.
     async fn look(&self, due: BTreeSet<PartitionId>) -> Vec<PartitionId> {
-        let mut asked: Vec<(PartitionHandle, LeaderEpoch, Wish)> = Vec::new();
+        let mut asked: Vec<(PartitionHandle, LeaderEpoch, Wish, usize)> = Vec::new();
         for partition in due.into_iter().filter_map(|id| self.hosted.get(id)) {
+            // Whose disk failed hears no follower; somebody else is about to lead.
+            if partition.log().offline().is_some() {
+                continue;
+            }
+            let before = usize::try_from(partition.in_sync().0).unwrap_or(0);
             if let Some((epoch, wish)) = partition.propose() {
-                asked.push((partition, epoch, wish));
+                asked.push((partition, epoch, wish, before));
             }
         }
         let mut again = Vec::new();
         for batch in asked.chunks(BATCH_MAX) {
             let image = self.controller.image();
             let registered = |id: BrokerId| image.brokers.get(id).map_or(BrokerEpoch(-1), |it| it.epoch);
-            let changes = batch.iter().map(|(partition, epoch, wish)| Change {
+            let changes = batch.iter().map(|(partition, epoch, wish, _)| Change {
                 id: partition.id(),
                 leader_epoch: *epoch,
                 on: wish.on,
@@ -115,7 +120,11 @@ impl IsrKeeper {
                 isr: wish.isr.iter().map(|(id, it)| (*id, it.unwrap_or_else(|| registered(*id)))).collect(),
             });
             let answers = self.quorum.alter(changes.collect()).await;
-            for ((partition, epoch, wish), answer) in batch.iter().zip(answers) {
+            for ((partition, epoch, wish, before), answer) in batch.iter().zip(answers) {
+                match &answer {
+                    Ok(row) => self.news.count_change(*before, row.isr.len()),
+                    Err(_) => self.news.count_failure(),
+                }
                 if !self.settle(partition, *epoch, wish, answer) {
                     again.push(partition.id());
                 }

@@ -2,6 +2,7 @@
 //! It decides nothing. Invariant: each partition is noted at most once until it is taken.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -13,6 +14,9 @@ use crate::partition::replica::PartitionId;
 pub struct IsrNews {
     noted: Mutex<BTreeSet<PartitionId>>,
     some: Notify,
+    shrinks: AtomicU64,
+    expands: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl IsrNews {
@@ -21,6 +25,24 @@ impl IsrNews {
         if self.noted.lock().insert(id) {
             self.some.notify_one();
         }
+    }
+
+    /// An ISR went from `before` to `after` members because its leader here asked for it.
+    pub fn count_change(&self, before: usize, after: usize) {
+        match after.cmp(&before) {
+            std::cmp::Ordering::Less => self.shrinks.fetch_add(1, Ordering::Relaxed),
+            _ => self.expands.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    /// The quorum refused a change, or nobody knows whether it did.
+    pub fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// ISRs that shrank, that grew, and changes that failed, since the start.
+    pub fn counts(&self) -> [u64; 3] {
+        [&self.shrinks, &self.expands, &self.failures].map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Takes what was noted; waits until there is something.

@@ -10,6 +10,7 @@ pub mod isr_news;
 mod line;
 mod model;
 pub mod quorum_isr;
+pub mod quota;
 mod receiver;
 mod session;
 pub mod tier_start;

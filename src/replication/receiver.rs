@@ -12,7 +12,7 @@ use firnline_tiering::offsets::Offset;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::partition::replica::{PartitionHandle, PartitionId};
+use crate::partition::replica::{PartitionHandle, PartitionId, Throttle};
 use crate::replication::intake::{Doors, Taken, take};
 use crate::replication::line::{Line, Member};
 use crate::replication::tier_start::start_at_tier;
@@ -41,6 +41,7 @@ impl Receiver {
             let id = PartitionId { topic: TopicId(part.topic), index: part.index };
             let Some(member) = due.get(&id) else { continue };
             let records = &mut bytes[part.records.clone()];
+            self.count(member, records.len() as u64);
             match take(member, &part, records, &doors).await {
                 Ok(Taken::Records) => took.push((member, part)),
                 Ok(Taken::Cut) => self.line.fetched(id, member.following, false),
@@ -70,6 +71,14 @@ impl Receiver {
         }
     }
 
+    /// Counts what came, wanted or not: it was sent.
+    fn count(&self, member: &Member, bytes: u64) {
+        self.world.quotas.count_in(bytes);
+        if bytes > 0 && member.partition.is_throttled(Throttle::Follower) {
+            self.world.quotas.follower.note(bytes);
+        }
+    }
+
     /// Takes over the leader's high watermark and log start.
     async fn settle(&self, member: &Member, part: &FetchedPart) {
         let Member { partition, following, .. } = member;
@@ -80,6 +89,7 @@ impl Receiver {
         if to > partition.offsets().log_start {
             raise_log_start(partition, to, &self.world).await;
         }
+        partition.note_lag(Offset(part.high_watermark));
         let has_all = partition.offsets().end.0 >= part.high_watermark;
         self.line.fetched(partition.id(), *following, has_all);
     }

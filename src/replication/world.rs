@@ -11,6 +11,7 @@ use crate::config::broker::Cluster;
 use crate::partition::cold_desk::ColdAccess;
 use crate::partition::cold_lane::ColdLane;
 use crate::purgatory::delayed::WakeBoard;
+use crate::replication::quota::Quotas;
 use crate::transport::net::Net;
 
 /// What fetchers work with.
@@ -33,6 +34,8 @@ pub struct World {
     pub lane: Arc<ColdLane>,
     /// The bucket.
     pub cold: Option<Arc<ColdAccess>>,
+    /// How fast throttled replicas may be copied.
+    pub quotas: Arc<Quotas>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }

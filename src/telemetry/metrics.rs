@@ -14,7 +14,7 @@ use crate::broker::tiers::Tiers;
 use crate::partition::replica::PartitionHandle;
 use crate::telemetry::exposition::{Family, Labels};
 use crate::telemetry::labels::{partition, topic};
-use crate::telemetry::{cleaner_metrics, group_metrics, process, tier_metrics};
+use crate::telemetry::{cleaner_metrics, group_metrics, process, replication_metrics, tier_metrics};
 use crate::wire::api_key::TABLE;
 
 /// What a scrape looks at.
@@ -31,6 +31,7 @@ impl Seen {
         let (image, hosted) = (self.shared.controller.image(), self.shared.hosted.all());
         let mut families = traffic(&hosted);
         families.extend(replicas(&image, &hosted));
+        families.extend(replication_metrics::families(&self.shared, &hosted));
         families.extend(self.controller(&image));
         families.extend(self.serving());
         families.extend(self.lane());
@@ -39,6 +40,7 @@ impl Seen {
         families.extend(process::families());
         if self.shared.config.settings.text("firn.metrics.partition.level") != Some("off") {
             families.extend(partitions(&hosted));
+            families.push(replication_metrics::lags(&hosted));
             families.extend(exporter(&image, &hosted));
             families.extend(group_metrics::families(&self.shared).await);
         }

@@ -10,6 +10,7 @@ pub mod http;
 mod labels;
 pub mod metrics;
 mod process;
+mod replication_metrics;
 pub mod subscriber;
 pub mod tier_metrics;
 pub mod tier_status;

@@ -10,7 +10,9 @@ use firnline_tiering::cold::url::BucketUrl;
 use crate::api::context::{Answer, Context};
 use crate::api::error_code::ErrorCode;
 use crate::metadata::settings;
-use crate::partition::replica::PartitionHandle;
+use crate::partition::directory::Directory;
+use crate::partition::moving::Move;
+use crate::partition::replica::{PartitionHandle, PartitionId};
 use crate::wire::header::Header;
 use crate::wire::message::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -37,7 +39,10 @@ pub fn handle(ctx: &Context, header: &Header, request: &DescribeLogDirsRequest) 
                 .with_usable_bytes(UNKNOWN_BYTES);
         }
         result
-            .with_topics(topics(here, &wanted, |partition| partition.log().size_bytes()))
+            .with_topics(with_futures(
+                topics(here, &wanted, |partition| partition.log().size_bytes()),
+                futures(ctx, directory, &held, &wanted),
+            ))
             .with_total_bytes(total)
             .with_usable_bytes(usable)
     });
@@ -64,6 +69,46 @@ fn bucket(ctx: &Context, held: &[PartitionHandle], wanted: &Wanted) -> Option<De
         .with_total_bytes(UNKNOWN_BYTES)
         .with_usable_bytes(UNKNOWN_BYTES);
     Some(result)
+}
+
+/// Copies on their way into a directory.
+fn futures(
+    ctx: &Context,
+    directory: &Directory,
+    held: &[PartitionHandle],
+    wanted: &Wanted,
+) -> Vec<DescribeLogDirsTopic> {
+    let moves: BTreeMap<PartitionId, Move> =
+        ctx.shared.moves.all().into_iter().filter(|(_, each)| each.to == directory.path()).collect();
+    let here = held.iter().filter(|partition| moves.contains_key(&partition.id()));
+    let mut topics = topics(here.clone(), wanted, |partition| moves[&partition.id()].copied);
+    let lags = here.map(|partition| {
+        let lag = partition.offsets().end.0 - moves[&partition.id()].upto.0;
+        ((&**partition.topic_name(), partition.id().index), lag.max(0))
+    });
+    let lags: BTreeMap<(&str, i32), i64> = lags.collect();
+    for topic in &mut topics {
+        for partition in &mut topic.partitions {
+            partition.is_future_key = true;
+            let lag = lags.get(&(topic.name.as_str(), partition.partition_index));
+            partition.offset_lag = lag.copied().unwrap_or(0);
+        }
+    }
+    topics
+}
+
+/// Logs and copies in one list, each topic once.
+fn with_futures(
+    mut topics: Vec<DescribeLogDirsTopic>,
+    futures: Vec<DescribeLogDirsTopic>,
+) -> Vec<DescribeLogDirsTopic> {
+    for future in futures {
+        match topics.iter_mut().find(|topic| topic.name == future.name) {
+            Some(topic) => topic.partitions.extend(future.partitions),
+            None => topics.push(future),
+        }
+    }
+    topics
 }
 
 /// Kafka's word for a volume whose size nobody knows.
@@ -98,7 +143,8 @@ fn topics<'a>(
         }
         let row = DescribeLogDirsPartition::default()
             .with_partition_index(index)
-            .with_partition_size(i64::try_from(size(partition)).unwrap_or(i64::MAX));
+            .with_partition_size(i64::try_from(size(partition)).unwrap_or(i64::MAX))
+            .with_offset_lag((partition.high_watermark().0 - partition.offsets().end.0).max(0));
         match topics.last_mut() {
             Some(last) if last.name.as_str() == name => last.partitions.push(row),
             _ => {

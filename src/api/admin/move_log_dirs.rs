@@ -1,10 +1,11 @@
-//! AlterReplicaLogDirs: moving replicas between this broker's log directories is not built; what is already where it
-//! should be is answered as Kafka does, anything else is refused, and said in the log.
-//! Invariant: no answer claims a move that does not happen.
+//! AlterReplicaLogDirs (KIP-113): asks for replicas to lie in other log directories of this broker. Not here: the move
+//! (`broker/log_mover.rs`), which goes on after the answer; DescribeLogDirs shows how far it is.
+//! Invariant: what is answered without an error lies there already, or is on its way.
 use std::path::Path;
 
 use crate::api::context::{Answer, Context};
 use crate::api::error_code::ErrorCode;
+use crate::partition::directory::Directory;
 use crate::wire::header::Header;
 use crate::wire::message::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
@@ -17,19 +18,13 @@ pub fn handle(ctx: &Context, header: &Header, request: &AlterReplicaLogDirsReque
     let mut results = Vec::new();
     for dir in &request.dirs {
         let path = Path::new(dir.path.as_str());
-        let known = ctx.shared.directories.iter().any(|directory| directory.path() == path);
+        let directory = ctx.shared.directories.iter().find(|directory| directory.path() == path);
         for topic in &dir.topics {
-            let held = ctx.shared.hosted.topic(&topic.name);
             let partitions = topic.partitions.iter().map(|index| {
-                let replica = held
-                    .as_ref()
-                    .and_then(|topic| topic.partitions().find(|each| each.id().index == *index).cloned());
-                let here = replica.map(|replica| replica.log().dir().parent() == Some(path));
-                let code = answer(known, here);
-                if code == ErrorCode::InvalidRequest {
-                    tracing::warn!(topic = %topic.name.as_str(), partition = index, dir = %path.display(),
-                        "a move between log directories was refused: it is not built yet");
-                }
+                let code = match directory {
+                    Some(directory) => ask(ctx, directory, &topic.name, *index),
+                    None => ErrorCode::LogDirNotFound,
+                };
                 AlterReplicaLogDirPartitionResult::default()
                     .with_partition_index(*index)
                     .with_error_code(code.code())
@@ -44,24 +39,23 @@ pub fn handle(ctx: &Context, header: &Header, request: &AlterReplicaLogDirsReque
     encode(header, &AlterReplicaLogDirsResponse::default().with_results(results)).into()
 }
 
-/// `here`: whether the replica lies in that directory; `None` when this broker does not hold it.
-fn answer(known: bool, here: Option<bool>) -> ErrorCode {
-    match (known, here) {
-        (false, _) => ErrorCode::LogDirNotFound,
-        (true, None) => ErrorCode::ReplicaNotAvailable,
-        (true, Some(true)) => ErrorCode::None,
-        (true, Some(false)) => ErrorCode::InvalidRequest,
+/// Asks for one replica to lie in this directory.
+fn ask(ctx: &Context, directory: &Directory, topic: &str, index: i32) -> ErrorCode {
+    let moves = &ctx.shared.moves;
+    if directory.failed().is_some() || ctx.shared.hosted.is_failed(topic, index) {
+        return ErrorCode::KafkaStorage;
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_there_already_succeeds() {
-        let codes = [(false, Some(true)), (true, None), (true, Some(true)), (true, Some(false))]
-            .map(|(known, here)| answer(known, here).code());
-        assert_eq!(codes, [57, 9, 0, 42]);
+    let Some(replica) = ctx.shared.hosted.find(topic, index) else {
+        // It is made there when it comes to this broker.
+        moves.prefer(topic, index, directory.path());
+        return ErrorCode::ReplicaNotAvailable;
+    };
+    if replica.log().offline().is_some() {
+        return ErrorCode::KafkaStorage;
     }
+    match replica.log().dir().parent() == Some(directory.path()) {
+        true => moves.cancel(replica.id()),
+        false => moves.ask(replica.id(), directory.path()),
+    }
+    ErrorCode::None
 }

@@ -164,12 +164,15 @@ impl Fetching {
             pass.urgent = true;
             return Fetched { preferred_read_replica: id.0, ..self.marked(partition) };
         }
-        let left = self.max_bytes.saturating_sub(pass.bytes);
+        let left = match &self.reader {
+            Reader::Follower(follower) if follower.is_held_back(&self.ctx, partition) => None,
+            _ => Some(self.max_bytes.saturating_sub(pass.bytes)),
+        };
         let ask = ReadAsk {
             from: Offset(ask.fetch_offset),
-            max_bytes: u64::try_from(ask.max_bytes).unwrap_or(0).min(left),
+            max_bytes: u64::try_from(ask.max_bytes).unwrap_or(0).min(left.unwrap_or(0)),
             // Only the first partition with data may exceed the limits, with one batch.
-            min_one: pass.bytes == 0,
+            min_one: pass.bytes == 0 && left.is_some(),
             isolation: self.isolation,
             from_follower: matches!(self.reader, Reader::Consumer { anywhere: true, .. }),
             claimed_epoch: ask.current_leader_epoch,
@@ -353,8 +356,11 @@ impl Fetching {
         let failures = pass.fetched.iter().filter(|fetched| fetched.error != 0).count();
         self.ctx.shared.counters.fetch_failures.add(failures as u64);
         for (target, fetched) in self.targets.iter().zip(&pass.fetched) {
-            if let Ok(partition) = target {
-                partition.traffic().fetched(fetched.record_bytes(), fetched.error != 0);
+            let Ok(partition) = target else { continue };
+            let (bytes, failed) = (fetched.record_bytes(), fetched.error != 0);
+            match &self.reader {
+                Reader::Follower(follower) => follower.count(&self.ctx, partition, bytes, failed),
+                Reader::Consumer { .. } => partition.traffic().fetched(bytes, failed),
             }
         }
         for place in pass.looked_up.iter().filter(|place| !pass.fetched[**place].records.is_empty()) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::api::context::Context;
 use crate::api::error_code::ErrorCode;
 use crate::partition::isr::Report;
-use crate::partition::replica::PartitionHandle;
+use crate::partition::replica::{PartitionHandle, Throttle};
 use crate::partition::role::Noted;
 use crate::wire::fetch::{FetchPartition, FetchView};
 use crate::wire::header::Header;
@@ -78,6 +78,27 @@ impl Reader {
 }
 
 impl Fetcher {
+    /// Whether the follower gets nothing of this partition for now: out of sync, throttled, and the limit is used up.
+    pub fn is_held_back(&self, ctx: &Context, partition: &PartitionHandle) -> bool {
+        let quota = &ctx.shared.quotas.leader;
+        let held = partition.is_throttled(Throttle::Leader)
+            && !partition.has_in_sync(self.id)
+            && quota.is_exceeded();
+        if held {
+            quota.count_held_back();
+        }
+        held
+    }
+
+    /// Counts what went out to it.
+    pub fn count(&self, ctx: &Context, partition: &PartitionHandle, bytes: u64, failed: bool) {
+        partition.traffic().copied(failed);
+        ctx.shared.quotas.count_out(bytes);
+        if bytes > 0 && partition.is_throttled(Throttle::Leader) {
+            ctx.shared.quotas.leader.note(bytes);
+        }
+    }
+
     /// Notes where the follower is and tells whom that concerns; false when it holds no replica of the partition. The
     /// caller ends the turn.
     pub fn note(&self, ctx: &Context, partition: &PartitionHandle, ask: &FetchPartition) -> bool {

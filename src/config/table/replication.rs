@@ -3,8 +3,6 @@
 
 use crate::config::key::{Key, Kind, broker, int_from, long_from};
 
-const ALONE: &str = "replication between brokers is not built yet";
-
 /// Replicas and leaders.
 #[rustfmt::skip] // one row per key
 pub const REPLICATION: &[Key] = &[
@@ -22,13 +20,15 @@ pub const REPLICATION: &[Key] = &[
     broker("replica.socket.receive.buffer.bytes", int_from(-1), Some("65536"), "Receive buffer of a follower.").accepted("the kernel chooses, and grows it for who sends much"),
     broker("replica.high.watermark.checkpoint.interval.ms", long_from(1), Some("5000"), "How often high watermarks are written.").accepted("high watermarks are written with the other checkpoints, see log.flush.offset.checkpoint.interval.ms"),
     broker("num.replica.fetchers", int_from(1), Some("1"), "Fetchers per source broker.").dynamic().accepted("a follower has one connection for replicas in sync and one for those that catch up"),
-    broker("num.replica.alter.log.dirs.threads", int_from(1), None, "Threads that move replicas between directories.").accepted("moving replicas between directories is not built yet"),
+    broker("num.replica.alter.log.dirs.threads", int_from(1), None, "Threads that move replicas between directories.").accepted("they move one after the other"),
     broker("auto.leader.rebalance.enable", Kind::Boolean, Some("true"), "Give leadership back to the preferred replica."),
     broker("leader.imbalance.check.interval.seconds", long_from(1), Some("300"), "How often that is looked at."),
     broker("leader.imbalance.per.broker.percentage", int_from(0), Some("10"), "Share of a broker's preferred partitions that others may lead before that is mended."),
-    broker("leader.replication.throttled.rate", long_from(0), Some("9223372036854775807"), "Bytes per second a leader gives to throttled replicas.").dynamic().accepted(ALONE),
-    broker("follower.replication.throttled.rate", long_from(0), Some("9223372036854775807"), "Bytes per second a throttled follower takes.").dynamic().accepted(ALONE),
-    broker("replica.alter.log.dirs.io.max.bytes.per.second", long_from(0), Some("9223372036854775807"), "Bytes per second of moves between directories.").dynamic().accepted("moving replicas between directories is not built yet"),
-    broker("replication.quota.*", Kind::Text, None, "Window of replication quotas.").accepted(ALONE),
-    broker("alter.log.dirs.replication.quota.*", Kind::Text, None, "Window of quotas on moves between directories.").accepted(ALONE),
+    broker("leader.replication.throttled.rate", long_from(0), Some("9223372036854775807"), "Bytes per second this broker gives, as a leader, to replicas that leader.replication.throttled.replicas names. Replicas in sync count, and never wait.").dynamic(),
+    broker("follower.replication.throttled.rate", long_from(0), Some("9223372036854775807"), "Bytes per second this broker takes, as a follower, for replicas that follower.replication.throttled.replicas names. Those that have all that is committed count, and never wait.").dynamic(),
+    broker("replica.alter.log.dirs.io.max.bytes.per.second", long_from(0), Some("9223372036854775807"), "Bytes per second of moves between directories.").dynamic(),
+    broker("replication.quota.window.num", int_from(1), Some("11"), "Windows over which the rate of throttled replicas is taken."),
+    broker("replication.quota.window.size.seconds", int_from(1), Some("1"), "Length of each."),
+    broker("alter.log.dirs.replication.quota.window.num", int_from(1), Some("11"), "Windows over which the rate of moves between directories is taken."),
+    broker("alter.log.dirs.replication.quota.window.size.seconds", int_from(1), Some("1"), "Length of each."),
 ];

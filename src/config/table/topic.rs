@@ -7,7 +7,6 @@ use crate::config::key::{Key, Kind, int_from, long_any, long_from, topic};
 pub const COMPRESSION: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
 const MAX: &str = "9223372036854775807";
-const ALONE: &str = "replication between brokers is not built yet";
 const ONE_LEVEL: &str = "the lz4 writer here has one level";
 
 /// All topic keys.
@@ -46,8 +45,8 @@ pub const TOPIC: &[Key] = &[
     topic("flush.messages", long_from(1), MAX, "At most so many records wait for an fsync: the produce request that reaches it is answered once they are on disk. With 1 every acknowledged record is.").from(&["log.flush.interval.messages"]),
     topic("flush.ms", long_from(0), MAX, "Appended records are fsynced after so long at the latest, or half a second later. Answers to producers do not wait for it.").from(&["log.flush.interval.ms", "log.flush.scheduler.interval.ms"]),
     topic("preallocate", Kind::Boolean, "false", "Take room on the disk for a whole segment when it begins; its file is as long as its records all the same.").from(&["log.preallocate"]),
-    topic("leader.replication.throttled.replicas", Kind::List(&[]), "", "Replicas whose leaders are throttled.").accepted(ALONE),
-    topic("follower.replication.throttled.replicas", Kind::List(&[]), "", "Replicas that are throttled.").accepted(ALONE),
+    topic("leader.replication.throttled.replicas", Kind::List(&[]), "", "Replicas that take no more than leader.replication.throttled.rate from their leaders while out of sync: partition:broker pairs, or *."),
+    topic("follower.replication.throttled.replicas", Kind::List(&[]), "", "Replicas that fetch no more than follower.replication.throttled.rate while they catch up: partition:broker pairs, or *."),
     topic("message.downconversion.enable", Kind::Boolean, "true", "Conversion for consumers of before 2017.").from(&["log.message.downconversion.enable"]).accepted("batches are always served as stored"),
     topic("errors.deadletterqueue.group.enable", Kind::Boolean, "false", "Let share groups use this topic for dead letters.").accepted("share groups are not built yet"),
     topic("firn.durability", Kind::Choice(&["cache", "disk"]), "cache", "What acknowledged means: in the log of every in-sync replica (cache), or fsynced there too (disk).").from(&["firn.durability"]),

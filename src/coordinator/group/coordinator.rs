@@ -3,7 +3,7 @@
 //! Invariant: there is one shard per partition of `__consumer_offsets` led here, of the epoch it is led in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use firnline_controller::image::metadata::MetadataImage;
@@ -28,7 +28,7 @@ use crate::coordinator::shard::{Shard, ShardParts};
 use crate::coordinator::ticker::Ticker;
 use crate::partition::cold_lane::ColdLane;
 use crate::partition::hosted::HostedPartitions;
-use crate::partition::replica::{PartitionHandle, PartitionId};
+use crate::partition::replica::{PartitionHandle, PartitionId, Replica};
 use crate::purgatory::delayed::WakeBoard;
 
 /// The topic that groups live in.
@@ -80,6 +80,7 @@ struct Shards {
 struct Led {
     id: PartitionId,
     epoch: LeaderEpoch,
+    replica: Weak<Replica>,
     shard: Arc<Shard>,
 }
 
@@ -163,9 +164,16 @@ impl GroupCoordinator {
             let hosted = self.hosted.topic_by_id(topic.id);
             for partition in hosted.iter().flat_map(|topic| topic.partitions()).filter(|it| it.is_leader()) {
                 let (id, epoch) = (partition.id(), partition.leader_epoch());
-                let known = before.by_index.get(&id.index).filter(|led| led.id == id && led.epoch == epoch);
-                let led =
-                    known.cloned().unwrap_or_else(|| Led { id, epoch, shard: self.begin(partition, images) });
+                let known = before.by_index.get(&id.index).filter(|led| {
+                    // The same replica, too: one that moved to another directory was opened anew.
+                    led.id == id && led.epoch == epoch && std::ptr::eq(led.replica.as_ptr(), &**partition)
+                });
+                let led = known.cloned().unwrap_or_else(|| Led {
+                    id,
+                    epoch,
+                    replica: Arc::downgrade(partition),
+                    shard: self.begin(partition, images),
+                });
                 next.by_index.insert(id.index, led);
             }
         }

@@ -5,6 +5,7 @@
 pub mod asks;
 pub mod broker;
 pub mod bucket;
+pub mod moving;
 pub mod nodes;
 pub mod process;
 pub mod records;

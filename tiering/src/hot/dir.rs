@@ -6,9 +6,10 @@
 //! <log.dir>/meta.properties  .lock  .kafka_cleanshutdown  *-offset-checkpoint
 //! <log.dir>/<name>-<number>/                         one log
 //! <log.dir>/<name>-<number>.<uuid, 32 hex>-delete/   a log on its way out
+//! <log.dir>/<name>-<number>.<uuid, 32 hex>-future/   a copy of a log of another log.dir, on its way here
 //! <log>/<20-digit base>.log .index .timeindex .txnindex .snapshot .producers [.deleted]
 //! <log>/<20-digit base>.log .index .timeindex .txnindex [.cleaned | .swap]
-//! <log>/leader-epoch-checkpoint  partition.metadata
+//! <log>/leader-epoch-checkpoint  partition.metadata  [.moved, empty: this copy counts if there are two]
 //! ```
 
 use crate::offsets::Offset;
@@ -29,7 +30,10 @@ pub const DELETED: &str = ".deleted";
 pub const CLEANED: &str = ".cleaned";
 /// Added to the name of a file that the cleaner has written and that takes its place now.
 pub const SWAP: &str = ".swap";
+/// There in a log that came from another log directory, until the one it came from is gone.
+pub const MOVED: &str = ".moved";
 const DELETE_DIR: &str = "-delete";
+const FUTURE_DIR: &str = "-future";
 /// Longest directory name a file system takes.
 const NAME_MAX: usize = 255;
 
@@ -106,14 +110,30 @@ impl LogName {
 
     /// The name of this log's directory while it waits for removal; the front is cut if it would be too long.
     pub fn deleted(&self, unique: Uuid) -> String {
-        let suffix = format!(".{}{DELETE_DIR}", unique.simple());
+        self.with_suffix(&format!(".{}{DELETE_DIR}", unique.simple()))
+    }
+
+    /// The name of a copy of this log on its way here, as Kafka spells it; `None` if no file system takes it.
+    pub fn future(&self, unique: Uuid) -> Option<String> {
+        let name = format!("{self}.{}{FUTURE_DIR}", unique.simple());
+        (name.len() <= NAME_MAX).then_some(name)
+    }
+
+    /// Reads [`LogName::future`]'s text back; `None` for any other name.
+    pub fn parse_future(text: &str) -> Option<LogName> {
+        let (front, unique) = text.strip_suffix(FUTURE_DIR)?.rsplit_once('.')?;
+        let is_unique = unique.len() == 32 && unique.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_unique { LogName::parse(front) } else { None }
+    }
+
+    fn with_suffix(&self, suffix: &str) -> String {
         let mut front = self.to_string();
         let mut keep = front.len().min(NAME_MAX - suffix.len());
         while !front.is_char_boundary(keep) {
             keep -= 1;
         }
         front.truncate(keep);
-        front + &suffix
+        front + suffix
     }
 }
 
@@ -155,6 +175,19 @@ mod tests {
         assert_eq!(LogName::parse("a-b-3"), Some(LogName { name: "a-b".into(), number: 3 }));
         for other in ["", "-", "-0", "a", "a-", "a-x", "a-01", "a-99999999999", "__cluster_metadata"] {
             assert_eq!(LogName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_copy_on_its_way_is_named_as_kafkas_and_is_no_log() {
+        let log = LogName { name: "a.b-c".into(), number: 7 };
+        let name = log.future(Uuid::from_u128(7)).expect("short enough");
+        assert_eq!(name, "a.b-c-7.00000000000000000000000000000007-future");
+        assert_eq!(LogName::parse_future(&name), Some(log));
+        assert!(LogName::parse(&name).is_none() && !is_deleted_dir(&name));
+        assert_eq!(LogName { name: "x".repeat(249), number: 1 }.future(Uuid::nil()), None);
+        for other in ["a-0", "a-0-future", "a-0.7-future", "a.00000000000000000000000000000007-future"] {
+            assert_eq!(LogName::parse_future(other), None, "{other}");
         }
     }
 

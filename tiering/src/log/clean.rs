@@ -127,6 +127,11 @@ impl CleanerHold {
         Ok(Some(hold))
     }
 
+    /// The log's end was cut since it was taken.
+    pub fn was_cut(&self) -> bool {
+        self.log.cuts.load(Ordering::Acquire) != self.cuts
+    }
+
     /// The log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log

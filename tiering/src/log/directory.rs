@@ -104,7 +104,7 @@ pub enum DirectoryError {
 #[derive(Debug)]
 pub struct LogDirectory {
     root: PathBuf,
-    files: Arc<dyn Files>,
+    pub(super) files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
     identity: DirectoryIdentity,
     clean: Option<CleanShutdown>,
@@ -292,12 +292,12 @@ impl LogDirectory {
         self.files.space(&self.root).map_err(storage(format!("ask for space of {}", self.root.display())))
     }
 
-    fn names(&self) -> Result<Vec<String>, DirectoryError> {
+    pub(super) fn names(&self) -> Result<Vec<String>, DirectoryError> {
         self.files.list(&self.root).map_err(storage(format!("list {}", self.root.display())))
     }
 }
 
-fn storage(what: String) -> impl FnOnce(io::Error) -> DirectoryError {
+pub(super) fn storage(what: String) -> impl FnOnce(io::Error) -> DirectoryError {
     move |source| DirectoryError::Storage { what, source }
 }
 
