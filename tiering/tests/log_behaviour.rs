@@ -15,6 +15,7 @@ use firnline_tiering::hot::file::{Files, OsFiles};
 use firnline_tiering::log::append::{AppendAs, AppendError};
 use firnline_tiering::log::open::{OpenLog, RemoteEnd};
 use firnline_tiering::log::read::{Read, ReadError};
+use firnline_tiering::log::relocate::{RelocateError, Relocation};
 use firnline_tiering::log::time::TimeAnswer;
 use firnline_tiering::log::truncate::CutError;
 use firnline_tiering::log::unified::Log;
@@ -51,6 +52,72 @@ fn remote_end(at: i64, epoch: i32) -> Option<RemoteEnd> {
 
 fn names(home: &Home, suffix: &str) -> Vec<String> {
     OsFiles.list(&home.path()).expect("lists").into_iter().filter(|name| name.ends_with(suffix)).collect()
+}
+
+#[test]
+fn a_copy_made_while_the_log_is_written_is_the_log_byte_for_byte() {
+    let home = Home::new();
+    let log = fresh(&home);
+    (0..30).for_each(|_| _ = append(&home, &log, 3, 0));
+    let to = home.path().with_file_name("copy");
+    OsFiles.create_dir_all(&to).expect("a directory");
+    let mut copy = Relocation::begin(&log, &to).expect("begins").expect("no cleaner is at work");
+    assert!(Relocation::begin(&log, &to).expect("asks").is_none(), "one at a time");
+    let step = copy.step(3000).expect("a step");
+    assert!(
+        step.bytes == 3000 && step.left > 0 && step.upto > Offset(0) && step.upto < Offset(90),
+        "{step:?}"
+    );
+    // Meanwhile it is written, under another epoch, and its beginning goes.
+    (0..10).for_each(|_| _ = append(&home, &log, 3, 1));
+    log.advance_log_start(Offset(40)).expect("moves the start");
+    log.close().expect("closes");
+    copy.finish().expect("the rest follows");
+    let kept = |dir: &std::path::Path| -> Vec<(String, Vec<u8>)> {
+        let names = OsFiles.list(dir).expect("lists").into_iter();
+        let kept = names.filter(|name| !name.ends_with(".deleted"));
+        kept.map(|name| (name.clone(), std::fs::read(dir.join(name)).expect("reads"))).collect()
+    };
+    assert_eq!(kept(&to), kept(&home.path()));
+    let (end, lineage) = (log.offsets().end, log.lineage());
+    let open = OpenLog { dir: to, clean_shutdown: true, recovery_point: end, ..home.open_log() };
+    let (moved, _) = Log::open(OpenLog { log_start: Offset(40), ..open }).expect("opens");
+    assert_eq!((moved.offsets(), moved.lineage()), (log.offsets(), lineage));
+}
+
+#[test]
+fn a_log_that_was_cut_is_never_taken_for_copied() {
+    let home = Home::new();
+    let log = fresh(&home);
+    (0..30).for_each(|_| _ = append(&home, &log, 3, 0));
+    let to = home.path().with_file_name("copy");
+    OsFiles.create_dir_all(&to).expect("a directory");
+    let mut copy = Relocation::begin(&log, &to).expect("begins").expect("no cleaner is at work");
+    assert_eq!(copy.step(u64::MAX).expect("a step").left, 0);
+    log.truncate(Offset(50)).expect("cuts");
+    (0..30).for_each(|_| _ = append(&home, &log, 3, 1));
+    assert!(matches!(copy.step(u64::MAX), Err(RelocateError::Cut)));
+    assert!(matches!(copy.finish(), Err(RelocateError::Cut)));
+}
+
+#[test]
+fn an_empty_log_begins_again_inside_a_batch_and_keeps_its_start() {
+    let home = Home::new();
+    let (log, _) = home.open(true, Offset::ZERO, Offset(5));
+    assert!(log.restart_inside(Offset(9)).is_err(), "above its end");
+    log.restart_inside(Offset(3)).expect("begins again");
+    let mut batch = support::batch(4, 50, home.tick(), Codec::None, None);
+    // As a leader stored it: offsets 3 to 6.
+    batch[..8].copy_from_slice(&3_i64.to_be_bytes());
+    let how = AppendAs {
+        leader_epoch: LeaderEpoch(0),
+        now_ms: home.now(),
+        origin: Origin::Follower,
+        produce_version: i16::MAX,
+    };
+    log.append(&mut batch, &how).expect("appends");
+    assert_eq!((log.offsets().log_start, log.offsets().end), (Offset(5), Offset(7)));
+    assert!(log.restart_inside(Offset(3)).is_err(), "it holds something");
 }
 
 #[test]
