@@ -34,6 +34,10 @@ impl Replica {
             *self.role.lock() = Role::Leads(Box::new(sync));
         }
         self.settle();
+        if self.is_durable() && self.log.unflushed() > 0 {
+            // What a killed process left: no append may ever come that asks for its fsync.
+            self.note_dirty();
+        }
         if !goes_on {
             self.reign.fetch_add(1, Ordering::AcqRel);
             self.leading.store(true, Ordering::Release);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::partition::replica::{PartitionId, Throttle};
@@ -74,6 +75,11 @@ impl Fetcher {
             self.hold_back(&mut turn);
             if turn.due.is_empty() {
                 self.line.wait(self.lane, turn.next).await;
+                continue;
+            }
+            let (line, world) = (self.line.clone(), self.world.clone());
+            secure(&line, &world, &mut turn.due).await;
+            if turn.due.is_empty() {
                 continue;
             }
             match self.exchange(&turn.due).await {
@@ -167,6 +173,26 @@ impl Fetcher {
         }));
         Ok(connection)
     }
+}
+
+/// Makes durable, where that is promised, what the next fetch shows: what a killed process left lies in the page
+/// cache only. What cannot be made durable is not shown.
+async fn secure(line: &Line, world: &World, due: &mut BTreeMap<PartitionId, Member>) {
+    let open = |member: &Member| member.partition.is_durable() && member.partition.log().unflushed() > 0;
+    let flushes = due.values().filter(|member| open(member)).map(|member| {
+        let partition = member.partition.clone();
+        world.lane.run(move || partition.log().flush())
+    });
+    // What failed is said by the log; its end does not count as durable then.
+    join_all(flushes).await;
+    let most = Duration::from_millis(world.settings.fetch_backoff_ms);
+    due.retain(|id, member| {
+        let shown = !open(member);
+        if !shown {
+            line.failed(*id, member.following, Instant::now(), most);
+        }
+        shown
+    });
 }
 
 fn key(id: PartitionId) -> (uuid::Uuid, i32) {

@@ -164,3 +164,30 @@ async fn a_topic_says_its_own_durability_and_may_change_it() {
     assert!(gate.syncs.load(Ordering::SeqCst) > before, "acknowledged after an fsync");
     broker.shutdown().await.expect("a clean stop");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_left_is_committed_without_another_append() {
+    let gate = Arc::new(Gate::default());
+    let disk = blank().with(gate.clone());
+    let broker = start(&disk, "disk").await;
+    let mut producer = client(&broker).await;
+    producer.create(TOPIC, 1, &[]).await;
+    gate.closed.store(true, Ordering::SeqCst);
+    for serial in 0..3 {
+        let request = production(TOPIC, -1, vec![(0, bulk(serial, 2_000))]);
+        producer.send(PRODUCE, &request).await.expect("a request is taken");
+    }
+    let partition = broker.shared().hosted.find(TOPIC, 0).expect("a partition");
+    until("all are appended", async || partition.offsets().end.0 == 3).await;
+    drop(partition);
+    disk.kill();
+    gate.closed.store(false, Ordering::SeqCst);
+    broker.abandon().await;
+    disk.revive();
+    let before = gate.syncs.load(Ordering::SeqCst);
+    let broker = start(&disk, "disk").await;
+    let partition = broker.shared().hosted.find(TOPIC, 0).expect("a partition");
+    until("what is there is made durable", async || partition.high_watermark().0 == 3).await;
+    assert!(gate.syncs.load(Ordering::SeqCst) > before, "it was committed without an fsync");
+    broker.shutdown().await.expect("a clean stop");
+}
