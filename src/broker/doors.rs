@@ -76,8 +76,8 @@ pub struct Runtimes {
     pub replication: Handle,
     /// Everything that waits for the bucket, and blocking reads of local files.
     pub cold: Handle,
-    /// Whether blocking work goes to threads of `cold` or runs inline.
-    pub single_threaded: bool,
+    /// Blocking work goes to threads of `cold`; in a simulation it runs inline, as slow as these files say.
+    pub simulated: Option<Arc<dyn Files>>,
 }
 
 /// Workers for chores: one may wait for an fsync while the other opens a new topic's log.
@@ -87,13 +87,13 @@ const CHORE_WORKERS: usize = 2;
 const COLD_WORKERS: usize = 2;
 
 impl Runtimes {
-    /// Starts them, or takes the caller's for all. `peers`: there may be other nodes.
-    pub fn start(single_threaded: bool, peers: bool) -> io::Result<Self> {
-        if single_threaded {
+    /// Starts them, or takes the caller's for all where everything is simulated. `peers`: there may be other nodes.
+    pub fn start(simulated: Option<Arc<dyn Files>>, peers: bool) -> io::Result<Self> {
+        if simulated.is_some() {
             let here = Handle::current();
             let (quorum, peers, replication) = (here.clone(), here.clone(), here.clone());
             let (chores, cold) = (here.clone(), here);
-            return Ok(Self { own: Vec::new(), quorum, peers, chores, replication, cold, single_threaded });
+            return Ok(Self { own: Vec::new(), quorum, peers, chores, replication, cold, simulated });
         }
         let build = |name: &str, workers: usize| {
             Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build()
@@ -112,7 +112,7 @@ impl Runtimes {
             }
             false => (quorum.clone(), quorum.clone()),
         };
-        Ok(Self { own, quorum, peers, chores, replication, cold, single_threaded })
+        Ok(Self { own, quorum, peers, chores, replication, cold, simulated })
     }
 
     /// Runs `work` on a runtime and waits for it; a panic there comes out here as an error.

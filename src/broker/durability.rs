@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firnline_controller::id::TopicId;
+use firnline_tiering::hot::file::Files;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all, ready};
 use tokio::runtime::Handle;
@@ -23,6 +24,7 @@ use crate::api::context::Shared;
 use crate::broker::doors::Runtimes;
 use crate::broker::storage::Storage;
 use crate::config::topic::is_internal;
+use crate::partition::cold_lane::wait_as_simulated;
 use crate::partition::dirty::DirtyList;
 use crate::partition::replica::{PartitionHandle, PartitionId};
 use crate::purgatory::delayed::WaitKey;
@@ -37,9 +39,11 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Starts the rounds of every log directory. They end when they are aborted: requests may wait for them to the last.
 pub fn start(shared: &Arc<Shared>, storage: &Storage, runtimes: &Runtimes) -> Vec<JoinHandle<()>> {
-    let threads = (!runtimes.single_threaded).then(|| runtimes.cold.clone());
+    let simulated = runtimes.simulated.clone();
+    let threads = simulated.is_none().then(|| runtimes.cold.clone());
     let begin = |list: Arc<DirtyList>| {
-        let rounds = Rounds { list, shared: shared.clone(), threads: threads.clone() };
+        let simulated = simulated.clone();
+        let rounds = Rounds { list, shared: shared.clone(), threads: threads.clone(), simulated };
         match &threads {
             Some(threads) => runtimes.chores.spawn(on_a_thread(rounds, threads.clone())),
             None => runtimes.chores.spawn(rounds.run()),
@@ -52,8 +56,10 @@ pub fn start(shared: &Arc<Shared>, storage: &Storage, runtimes: &Runtimes) -> Ve
 struct Rounds {
     list: Arc<DirtyList>,
     shared: Arc<Shared>,
-    /// Whose blocking threads wait for the disk; `None` in a simulation, where disks do not wait.
+    /// Whose blocking threads wait for the disk; `None` in a simulation.
     threads: Option<Handle>,
+    /// The disks of a simulation, which say how long to wait for them.
+    simulated: Option<Arc<dyn Files>>,
 }
 
 /// Runs them on a thread of their own until this is aborted.
@@ -90,6 +96,7 @@ impl Rounds {
         for (at, partition) in dirty.iter().enumerate() {
             shares[at % lanes].push(partition.clone());
         }
+        wait_as_simulated(self.simulated.as_deref()).await;
         // One share is this thread's; the others are begun first.
         let own = shares.pop().unwrap_or_default();
         let others: Vec<_> = shares.into_iter().map(|share| self.sync(share)).collect();

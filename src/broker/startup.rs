@@ -52,7 +52,8 @@ impl Broker {
     /// Starts a broker; it serves when this answers. Call it on a multi-threaded or current-thread runtime alike; with
     /// simulated doors inside a `LocalSet`.
     pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Broker, StartError> {
-        let runtimes = Runtimes::start(doors.single_threaded, config.quorum.is_some())?;
+        let simulated = doors.single_threaded.then(|| doors.files.clone());
+        let runtimes = Runtimes::start(simulated, config.quorum.is_some())?;
         match assemble(Arc::new(config), doors, &runtimes).await {
             Ok(running) => Ok(Broker::new(running, runtimes)),
             Err(error) => {
@@ -194,7 +195,10 @@ fn group_parts(
 
 /// A lane of its own on the blocking threads of `handle`; inline in a simulation.
 fn lane_on(handle: &Handle, memory: usize, runtimes: &Runtimes) -> Arc<ColdLane> {
-    ColdLane::new((!runtimes.single_threaded).then(|| handle.clone()), memory)
+    match &runtimes.simulated {
+        Some(files) => ColdLane::simulated(files.clone(), memory),
+        None => ColdLane::new(Some(handle.clone()), memory),
+    }
 }
 
 /// Finds out beside the start what the bucket can do.

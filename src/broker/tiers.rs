@@ -162,7 +162,7 @@ impl Tiers {
 
 fn cache_config(remote: &Remote, config: &BrokerConfig, runtimes: &Runtimes) -> CacheConfig {
     // The disk tier runs threads of its own, which a simulation cannot have.
-    let disk_bytes = if runtimes.single_threaded { 0 } else { remote.cache_disk_bytes };
+    let disk_bytes = if runtimes.simulated.is_some() { 0 } else { remote.cache_disk_bytes };
     let default_dir = || config.log_dirs.first().map(|dir: &PathBuf| dir.join(".firn-cache"));
     CacheConfig {
         memory_bytes: remote.cache_memory_bytes,

@@ -1,15 +1,16 @@
 //! Work that may wait for the local disk: a few threads do it, so that no serving core ever does, and what it reads
 //! leaves the page cache to the tail. It is not the way to the bucket (tiering's cold reader is).
 //! Invariant: at most `PLACES` pieces of work at once and at most `memory` bytes read and not yet given back; what
-//! comes later waits without holding a thread. In a simulation the work runs inline, where disks do not wait.
+//! comes later waits without holding a thread. In a simulation the work runs inline.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use firnline_tiering::hot::buffers::release_idle;
-use firnline_tiering::hot::file::File;
+use firnline_tiering::hot::file::{File, Files};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
@@ -34,6 +35,8 @@ const READ_MAX: usize = 1 << 20;
 pub struct ColdLane {
     /// Whose blocking threads do the work; `None` does it inline.
     threads: Option<Handle>,
+    /// The disks of a simulation, which say how long to wait for them.
+    simulated: Option<Arc<dyn Files>>,
     places: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     memory_max: usize,
@@ -99,9 +102,19 @@ impl Drop for Waiting<'_> {
 impl ColdLane {
     /// A lane on the blocking threads of a runtime, or inline. `memory` bounds the bytes it holds.
     pub fn new(threads: Option<Handle>, memory: usize) -> Arc<Self> {
+        Self::made(threads, None, memory)
+    }
+
+    /// A lane for a simulation: inline, after as long as these files would keep a thread.
+    pub fn simulated(files: Arc<dyn Files>, memory: usize) -> Arc<Self> {
+        Self::made(None, Some(files), memory)
+    }
+
+    fn made(threads: Option<Handle>, simulated: Option<Arc<dyn Files>>, memory: usize) -> Arc<Self> {
         let memory_max = memory.max(MEMORY_MIN);
         Arc::new(Self {
             threads,
+            simulated,
             places: Arc::new(Semaphore::new(PLACES)),
             memory: Arc::new(Semaphore::new(memory_max / GRAIN)),
             memory_max,
@@ -131,7 +144,10 @@ impl ColdLane {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let Some(threads) = &self.threads else { return work() };
+        let Some(threads) = &self.threads else {
+            wait_as_simulated(self.simulated.as_deref()).await;
+            return work();
+        };
         let place = {
             let _waiting = Waiting::new(&self.counts.waiting);
             self.places.clone().acquire_owned().await
@@ -215,6 +231,14 @@ impl ColdLane {
     }
 }
 
+/// Waits as long as a simulated disk would keep a thread now.
+pub async fn wait_as_simulated(files: Option<&dyn Files>) {
+    let lag = files.map_or(Duration::ZERO, Files::lag);
+    if !lag.is_zero() {
+        tokio::time::sleep(lag).await;
+    }
+}
+
 fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(GRAIN)).unwrap_or(u32::MAX)
 }
@@ -251,7 +275,7 @@ pub fn read_exact(file: &dyn File, out: &mut [u8], at: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firnline_tiering::hot::file::{Files, OpenMode, OsFiles};
+    use firnline_tiering::hot::file::{OpenMode, OsFiles};
 
     const LEN: usize = 9 << 20;
 

@@ -108,6 +108,14 @@ impl LogStore {
         })
     }
 
+    /// Waits as long as a simulated disk would keep raft's core now; a real one does so in the call itself.
+    async fn wait_as_simulated(&self) {
+        let lag = self.disk.lock().unwrap_or_else(PoisonError::into_inner).files.lag();
+        if !lag.is_zero() {
+            tokio::time::sleep(lag).await;
+        }
+    }
+
     /// Entries at or below the purge are in a snapshot already: openraft's suite hands them in, and they are skipped.
     fn keep(&self, mut entries: Vec<LogEntry>) -> Result<(), AnyError> {
         let (purged, last) = {
@@ -202,6 +210,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &openraft::Vote<VoterId>) -> Result<(), StorageError> {
+        self.wait_as_simulated().await;
         let bytes = raft_codec::encode_vote(vote);
         let saved = self.write(|stored| stored.files.write_atomic(&stored.dir.join(VOTE_FILE), &bytes));
         saved.map_err(StorageIoError::write_vote)?;
@@ -218,6 +227,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        self.wait_as_simulated().await;
         // One write and one sync for all of them, before anyone is told.
         self.keep(entries.into_iter().collect()).map_err(StorageIoError::write_logs)?;
         callback.log_io_completed(Ok(()));

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Name of the file that holds a directory's lock (Kafka's name).
 pub const LOCK_FILE: &str = ".lock";
@@ -82,6 +83,12 @@ pub trait Files: Send + Sync + Debug {
     fn lock_dir(&self, dir: &Path) -> io::Result<DirLock>;
     /// Room left on the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// How long an fsync would keep its thread now, where no call may block: in a simulation, whose callers sleep this
+    /// long instead. Zero for real disks, whose calls take what they take.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Counts and bounds open segment files; `None` where descriptors cost nothing (simulation).
     fn handles(&self) -> Option<&'static Handles> {

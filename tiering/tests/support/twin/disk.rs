@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// What a call would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,10 @@ pub enum Fate {
 /// Decides about every call.
 pub trait Nature: Send + Sync + Debug {
     fn decide(&self, call: &Call<'_>) -> Fate;
+    /// How long an fsync takes now.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
     /// The process died, by [`Fate::Dies`] or by [`TwinDisk::kill`].
     fn died(&self) {}
 }
@@ -143,6 +148,13 @@ impl TwinDisk {
             }
         }
         state.forget_nameless();
+    }
+
+    /// Another, empty disk stands here. The process that used the old one is dead.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        state.die();
+        state.nodes = BTreeMap::from([(ROOT, Node::Dir(Names::default()))]);
     }
 
     /// A new process may use the disk.
@@ -382,6 +394,10 @@ impl Files for TwinDisk {
             return Err(io::Error::new(ErrorKind::WouldBlock, format!("{} is locked", dir.display())));
         }
         Ok(DirLock::new(Unlock { disk: self.clone(), dir: dir.to_owned(), process: state.process }))
+    }
+
+    fn lag(&self) -> Duration {
+        self.nature.lag()
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
