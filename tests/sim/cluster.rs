@@ -13,13 +13,16 @@ use firnline::broker::doors::Doors;
 use firnline::broker::lifecycle::Broker;
 use firnline::config::load::{Places, load};
 use firnline::config::start::build;
+use firnline_controller::image::metadata::MetadataImage;
 use firnline_tiering::clock::Clock;
 use firnline_tiering::cold::store::{Store, StoreLimits};
 use firnline_tiering::log::directory::{DirectoryOwner, LogDirectory};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::workload::TOPIC;
 use crate::world::bucket::SimBucket;
 use crate::world::clock::{EPOCH_MS, PlantedClock, SimClock, SimEntropy};
 use crate::world::disk::SimDisk;
@@ -54,6 +57,40 @@ impl SkewedClock {
     }
 }
 
+/// What a run acknowledges, and what it may lose power under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// `firn.durability=disk`: the power may go anywhere, at once if it likes, and nothing acked is lost.
+    Disk,
+    /// `firn.durability=cache`: processes die anywhere; the power goes in one place while everything is in sync.
+    Cache,
+    /// `firn.durability=cache`, and once the power goes everywhere at once: what was acked before may be lost from some
+    /// offset on (D9), and nothing else.
+    CacheLost,
+}
+
+impl Promise {
+    /// Half of all seeds promise what is on disk.
+    pub fn of(seed: u64) -> Promise {
+        match seed % 4 {
+            1 | 3 => Promise::Disk,
+            0 => Promise::Cache,
+            _ => Promise::CacheLost,
+        }
+    }
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By a signal: what it wrote stays.
+    Killed,
+    /// With its machine: what was not synced survives as dice say.
+    PowerLost,
+    /// With its disk: an empty one stands there now, on a machine that goes on.
+    Wiped,
+}
+
 /// One node: what survives its process, and a look into the process that runs.
 #[derive(Clone)]
 pub struct Node {
@@ -64,7 +101,11 @@ pub struct Node {
     entropy: Arc<SimEntropy>,
     /// Counts the boots of its machine: each power loss begins another.
     boots: Rc<Cell<u64>>,
+    /// Counts its disks.
+    disks: Rc<Cell<u64>>,
     running: Rc<RefCell<Option<Arc<Shared>>>>,
+    /// Asks its process to stop as an operator would.
+    stop: Rc<Notify>,
 }
 
 /// All of them, and the bucket they share. Clones share everything.
@@ -73,13 +114,14 @@ pub struct Cluster {
     pub nodes: Rc<[Node]>,
     pub bucket: SimBucket,
     pub journal: Journal,
-    /// `firn.durability=disk`: power may fail.
-    pub durable: bool,
+    pub promise: Promise,
+    /// How often what was acked may have been lost: each time the power went everywhere under `Promise::CacheLost`.
+    pub losses: Rc<Cell<u32>>,
 }
 
 impl Cluster {
     /// Three formatted, empty nodes.
-    pub fn new(dice: &mut StdRng, journal: &Journal, planted: bool, durable: bool) -> Self {
+    pub fn new(dice: &mut StdRng, journal: &Journal, planted: bool, promise: Promise) -> Self {
         let inner: Arc<dyn Clock> = match planted {
             true => Arc::new(PlantedClock(journal.clone())),
             false => Arc::new(SimClock(journal.clone())),
@@ -88,11 +130,14 @@ impl Cluster {
             let clock = Arc::new(SkewedClock { inner: inner.clone(), skew_ms: AtomicI64::new(0) });
             let disk = SimDisk::new(dice.random(), journal.clone());
             let entropy = Arc::new(SimEntropy::new(dice.random(), journal.clone()));
-            Node { name, id, disk, clock, entropy, boots: Rc::default(), running: Rc::default() }
+            let (boots, disks) = (Rc::default(), Rc::default());
+            let (running, stop) = (Rc::default(), Rc::new(Notify::new()));
+            Node { name, id, disk, clock, entropy, boots, disks, running, stop }
         };
         let nodes: Vec<Node> = NODES.into_iter().zip(1..).map(&mut node).collect();
         let bucket = SimBucket::new(dice.random(), journal.clone());
-        let cluster = Self { nodes: nodes.into(), bucket, journal: journal.clone(), durable };
+        let (journal, losses) = (journal.clone(), Rc::default());
+        let cluster = Self { nodes: nodes.into(), bucket, journal, promise, losses };
         cluster.nodes.iter().for_each(|node| cluster.format(node));
         cluster
     }
@@ -110,15 +155,47 @@ impl Cluster {
         drop(opened.expect("an empty disk can be formatted"));
     }
 
-    /// The process of a node ends: by a signal, or with the power where only durable data counts.
-    pub fn end_process(&self, node: &Node) {
+    /// The process of a node ends.
+    pub fn end_process(&self, node: &Node, end: End) {
         node.running.borrow_mut().take();
-        if self.durable {
+        if end == End::PowerLost {
             node.boots.set(node.boots.get() + 1);
-            node.disk.lose_power();
-        } else {
-            node.disk.kill();
         }
+        match end {
+            End::Killed => node.disk.kill(),
+            End::PowerLost => node.disk.lose_power(),
+            End::Wiped => {
+                node.disk.wipe();
+                node.disks.set(node.disks.get() + 1);
+                node.disk.revive();
+                self.format(node);
+                node.disk.kill();
+            }
+        }
+    }
+
+    /// The newest metadata that a running node holds.
+    pub fn newest(&self) -> Option<Arc<MetadataImage>> {
+        let images = self.nodes.iter().filter_map(|node| Some(node.shared()?.controller.image()));
+        images.max_by_key(|image| image.offset)
+    }
+
+    /// All nodes run, vote and live, and every replica of the topic is in sync: any one disk may be lost now.
+    pub fn is_whole(&self) -> bool {
+        let Some(image) = self.newest() else { return false };
+        let voters = |node: &Node| {
+            let shared = node.shared()?;
+            let quorum = shared.controller.quorum();
+            let caught_up = shared.controller.image().offset == image.offset;
+            (quorum.voters.len() == NODES.len() && quorum.learners.is_empty() && caught_up).then_some(())
+        };
+        let in_sync = image.topics.by_name(TOPIC).is_some_and(|topic| {
+            topic
+                .partitions
+                .iter()
+                .all(|row| row.leader.is_some() && row.isr.len() == row.replicas.len() && row.isr.len() > 1)
+        });
+        in_sync && self.nodes.iter().all(|node| voters(node).is_some())
     }
 
     /// A node's process: lives until it is killed.
@@ -128,7 +205,11 @@ impl Cluster {
             match self.start(&node).await {
                 Ok(broker) => {
                     *node.running.borrow_mut() = Some(broker.shared().clone());
-                    std::future::pending::<()>().await;
+                    node.stop.notified().await;
+                    node.running.borrow_mut().take();
+                    // What a stop could not write is lost like what a crash loses.
+                    let stopped = broker.shutdown().await;
+                    self.journal.note(node.name, format_args!("stopped: {}", stopped.is_ok()));
                 }
                 // A write torn while it starts kills the process; anything else is a defect.
                 Err(error) if node.disk.is_dead() => self.journal.note(node.name, error),
@@ -158,7 +239,7 @@ impl Cluster {
             "remote.log.manager.task.interval.ms=1000".to_owned(),
             "firn.remote.url=file:///bucket".to_owned(),
             "firn.cache.disk.bytes=0".to_owned(),
-            format!("firn.durability={}", if self.durable { "disk" } else { "cache" }),
+            format!("firn.durability={}", if self.promise == Promise::Disk { "disk" } else { "cache" }),
         ];
         let loaded =
             load(&Places { set: set.to_vec(), ..Places::default() }).expect("settings of the scenario");
@@ -179,7 +260,17 @@ impl Cluster {
 }
 
 impl Node {
-    /// What the running process shares; `None` while it starts or is gone.
+    /// Which of its disks it has: a replica on another is another one.
+    pub fn disks(&self) -> u64 {
+        self.disks.get()
+    }
+
+    /// Asks the process to stop: its leaders are moved away first.
+    pub fn ask_to_stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// What the running process shares; `None` while it starts, stops or is gone.
     pub fn shared(&self) -> Option<Arc<Shared>> {
         self.running.borrow().clone()
     }

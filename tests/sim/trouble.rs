@@ -1,31 +1,52 @@
-//! What goes wrong, and when: processes die, links break one way or both, messages are held, clocks jump, disks and the
-//! bucket fail. It looks at nothing. Invariant: at most one node is out of action at a time, so that what was acked can
-//! always be served by somebody; after `heal` nothing goes wrong any more.
+//! What goes wrong, and when: processes die alone or together, links break one way or both, messages are held, disks are
+//! slow, torn, wiped, the bucket fails, clocks jump, operators restart nodes. It looks at nothing but whether a disk may
+//! be lost. Invariant: no more is lost than the run's promise covers, and after `heal` nothing goes wrong any more.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::cluster::{Cluster, NODES};
+use crate::cluster::{Cluster, End, NODES, Promise};
 use crate::world::{bucket, disk};
+
+/// Where clients run.
+pub const CLIENTS: &str = "client";
 
 /// What is wrong now; it ends before the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
     /// This node's process is gone.
-    Down(usize),
-    /// No message passes between this node and the others.
+    Down(usize, End),
+    /// All processes are gone; each comes back at its own time.
+    AllDown(End),
+    /// This node is stopped as an operator would, and started again.
+    Stopped(usize),
+    /// No message passes between this node and the others; clients reach it.
     CutOff(usize),
     /// No message passes between these two.
     Parted(usize, usize),
     /// Messages from the first to the second are lost.
     OneWay(usize, usize),
-    /// Messages between this node and the others stand still, and come later: what a paused process looks like.
+    /// Messages between this node and the others stand still, and come later.
     Held(usize),
-    /// Disk and bucket fail now and then.
-    Weather,
+    /// Nobody hears from this node, clients neither, until everything comes at once: what a paused process looks like.
+    Paused(usize),
+    /// Whatever this node says or hears takes up to so long.
+    Far(usize, Duration),
+}
+
+/// What ails beside it, at times of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ailment {
+    Nothing,
+    /// Writes of this node are torn, and the bucket fails.
+    Weather(usize),
+    /// Fsyncs of this node take this long.
+    SlowDisk(usize, Duration),
+    /// The wall clock of this node is wrong.
+    Clock(usize),
 }
 
 /// The driver of one run.
@@ -33,34 +54,61 @@ pub struct Trouble {
     dice: StdRng,
     now: Wrong,
     next_at: Duration,
+    ails: Ailment,
+    ails_until: Duration,
+    /// Of those that are down: when they start again.
+    back_at: [Option<Duration>; NODES.len()],
+    /// Under `Promise::CacheLost`: the one loss that it allows is still to come.
+    loss_due: bool,
 }
+
+/// What a message takes at most while nothing is wrong; turmoil's own default.
+const NEAR: Duration = Duration::from_millis(100);
 
 impl Trouble {
     /// Everything drawn from `seed`, the first trouble after `start`.
-    pub fn new(seed: u64, start: Duration) -> Self {
-        Self { dice: StdRng::seed_from_u64(seed), now: Wrong::Nothing, next_at: start }
+    pub fn new(seed: u64, start: Duration, promise: Promise) -> Self {
+        Self {
+            dice: StdRng::seed_from_u64(seed),
+            now: Wrong::Nothing,
+            next_at: start,
+            ails: Ailment::Nothing,
+            ails_until: start,
+            back_at: [None; NODES.len()],
+            loss_due: promise == Promise::CacheLost,
+        }
     }
 
     /// Lets the next trouble begin or the present one end, when it is time.
     pub fn tick(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster) {
-        if sim.elapsed() < self.next_at {
-            return;
+        let now = sim.elapsed();
+        self.start_who_is_due(sim, cluster, now);
+        if now >= self.next_at {
+            let lasts = if self.now == Wrong::Nothing {
+                self.now = self.draw(cluster);
+                cluster.journal.note("world", format_args!("trouble: {:?}", self.now));
+                self.begin(sim, cluster);
+                // A process may be back before anybody noticed that it was gone.
+                let quick = matches!(self.now, Wrong::Down(..)) && self.dice.random_range(0..2) == 0;
+                self.dice.random_range(if quick { 20..1_000 } else { 500..5_000 })
+            } else {
+                self.end(sim, cluster);
+                self.dice.random_range(100..2_500)
+            };
+            self.next_at = now + Duration::from_millis(lasts);
         }
-        let lasts = if self.now == Wrong::Nothing {
-            self.now = self.draw();
-            cluster.journal.note("world", format_args!("trouble: {:?}", self.now));
-            self.begin(sim, cluster);
-            Duration::from_millis(self.dice.random_range(500..5_000))
-        } else {
-            self.end(sim, cluster);
-            Duration::from_millis(self.dice.random_range(200..3_000))
-        };
-        self.next_at = sim.elapsed() + lasts;
+        if now >= self.ails_until {
+            self.cure(cluster);
+            self.ail(cluster);
+            self.ails_until = now + Duration::from_millis(self.dice.random_range(1_000..8_000));
+        }
     }
 
     /// Nothing is wrong from here on: links work, processes run, disks, clocks and bucket are sound.
     pub fn heal(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster) {
         self.end(sim, cluster);
+        self.start_who_is_due(sim, cluster, Duration::MAX);
+        self.cure(cluster);
         for node in cluster.nodes.iter() {
             node.clock.jump_to(0);
         }
@@ -70,84 +118,198 @@ impl Trouble {
     /// Starts the process of every node whose disk killed it.
     pub fn restart_the_dead(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster) {
         for (at, node) in cluster.nodes.iter().enumerate() {
-            if node.disk.is_dead() && self.now != Wrong::Down(at) {
+            let waits = matches!(self.now, Wrong::Down(down, _) if down == at) || self.back_at[at].is_some();
+            if node.disk.is_dead() && !waits {
                 cluster.journal.note("world", format_args!("{} starts again", node.name));
-                sim.crash(node.name);
-                node.disk.revive();
-                sim.bounce(node.name);
+                start(sim, cluster, at);
             }
         }
     }
 
-    fn draw(&mut self) -> Wrong {
+    fn start_who_is_due(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster, now: Duration) {
+        for at in 0..NODES.len() {
+            if self.back_at[at].is_some_and(|due| due <= now) {
+                self.back_at[at] = None;
+                start(sim, cluster, at);
+            }
+        }
+    }
+
+    fn draw(&mut self, cluster: &Cluster) -> Wrong {
         let node = self.dice.random_range(0..NODES.len());
         let other = (node + self.dice.random_range(1..NODES.len())) % NODES.len();
-        match self.dice.random_range(0..12) {
-            0..=3 => Wrong::Down(node),
-            4 | 5 => Wrong::CutOff(node),
-            6 => Wrong::Parted(node, other),
-            7 | 8 => Wrong::OneWay(node, other),
-            9 => Wrong::Held(node),
-            _ => Wrong::Weather,
+        match self.dice.random_range(0..20) {
+            0..=4 => Wrong::Down(node, self.draw_end(cluster)),
+            5..=7 => Wrong::AllDown(self.draw_common_end(cluster)),
+            8 => Wrong::Stopped(node),
+            9 | 10 => Wrong::CutOff(node),
+            11 | 12 => Wrong::Parted(node, other),
+            13 | 14 => Wrong::OneWay(node, other),
+            15 | 16 => Wrong::Held(node),
+            17 | 18 => Wrong::Paused(node),
+            _ => Wrong::Far(node, Duration::from_millis(self.dice.random_range(200..1_500))),
+        }
+    }
+
+    /// How one process may end: a disk goes only while everybody else has everything.
+    fn draw_end(&mut self, cluster: &Cluster) -> End {
+        let (throw, whole) = (self.dice.random_range(0..6), cluster.is_whole());
+        match (throw, cluster.promise) {
+            (0 | 1, _) if whole => End::Wiped,
+            (2.., Promise::Disk) => End::PowerLost,
+            (2 | 3, _) if whole => End::PowerLost,
+            _ => End::Killed,
+        }
+    }
+
+    fn draw_common_end(&mut self, cluster: &Cluster) -> End {
+        match cluster.promise {
+            Promise::Disk if self.dice.random_range(0..4) > 0 => End::PowerLost,
+            Promise::CacheLost if std::mem::take(&mut self.loss_due) => End::PowerLost,
+            _ => End::Killed,
         }
     }
 
     fn begin(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster) {
-        let name = |at: usize| NODES[at];
+        let (name, journal) = (|at: usize| NODES[at], &cluster.journal);
         match self.now {
             Wrong::Nothing => {}
-            Wrong::Down(at) => {
-                cluster.journal.fault("process_killed", name(at));
-                cluster.end_process(&cluster.nodes[at]);
-                sim.crash(name(at));
+            Wrong::Down(at, end) => {
+                journal.fault(named(end), name(at));
+                kill(sim, cluster, at, end);
+            }
+            Wrong::AllDown(end) => self.all_down(sim, cluster, end),
+            Wrong::Stopped(at) => {
+                journal.fault("node_stopped", name(at));
+                cluster.nodes[at].ask_to_stop();
             }
             Wrong::CutOff(at) => {
-                cluster.journal.fault("node_cut_off", name(at));
+                journal.fault("node_cut_off", name(at));
                 others(at).for_each(|other| sim.partition(name(at), name(other)));
             }
             Wrong::Parted(one, other) => {
-                cluster.journal.fault("link_cut", format_args!("{} {}", name(one), name(other)));
+                journal.fault("link_cut", format_args!("{} {}", name(one), name(other)));
                 sim.partition(name(one), name(other));
             }
             Wrong::OneWay(from, to) => {
-                cluster.journal.fault("link_cut_one_way", format_args!("{} to {}", name(from), name(to)));
+                journal.fault("link_cut_one_way", format_args!("{} to {}", name(from), name(to)));
                 sim.partition_oneway(name(from), name(to));
             }
             Wrong::Held(at) => {
-                cluster.journal.fault("node_held", name(at));
+                journal.fault("node_held", name(at));
                 others(at).for_each(|other| sim.hold(name(at), name(other)));
-                let skew_ms = self.dice.random_range(-30_000..30_000);
-                cluster.journal.fault("clock_jump", format_args!("{} {skew_ms}", name(at)));
-                cluster.nodes[at].clock.jump_to(skew_ms);
             }
-            Wrong::Weather => {
-                let at = self.dice.random_range(0..NODES.len());
-                let chances = disk::Chances { torn_write: 100, read_eio: 0, write_eio: 0 };
-                cluster.nodes[at].disk.set_chances(chances);
-                cluster.bucket.set_chances(bucket::Chances { refuse: 200, lose_answer: 100, flip_bit: 100 });
+            Wrong::Paused(at) => {
+                journal.fault("node_paused", name(at));
+                others(at).for_each(|other| sim.hold(name(at), name(other)));
+                sim.hold(name(at), CLIENTS);
             }
+            Wrong::Far(at, most) => {
+                journal.fault("node_far", format_args!("{} {most:?}", name(at)));
+                others(at).for_each(|other| sim.set_link_max_message_latency(name(at), name(other), most));
+            }
+        }
+    }
+
+    /// Everybody goes in one moment; each comes back when dice say, so that elections meet who is there.
+    fn all_down(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster, end: End) {
+        let kind = if end == End::PowerLost { "all_lost_power" } else { "all_killed" };
+        cluster.journal.fault(kind, "");
+        if end == End::PowerLost && cluster.promise == Promise::CacheLost {
+            cluster.losses.set(cluster.losses.get() + 1);
+        }
+        for at in 0..NODES.len() {
+            kill(sim, cluster, at, end);
+            let back = sim.elapsed() + Duration::from_millis(self.dice.random_range(1..1_500));
+            self.back_at[at] = Some(back);
         }
     }
 
     fn end(&mut self, sim: &mut turmoil::Sim<'_>, cluster: &Cluster) {
         let name = |at: usize| NODES[at];
         match self.now {
-            Wrong::Nothing => {}
-            Wrong::Down(at) => {
-                cluster.nodes[at].disk.revive();
-                sim.bounce(name(at));
+            Wrong::Nothing | Wrong::AllDown(_) => {}
+            Wrong::Down(at, _) => start(sim, cluster, at),
+            Wrong::Stopped(at) => {
+                // Whether it has stopped by now or not.
+                cluster.end_process(&cluster.nodes[at], End::Killed);
+                start(sim, cluster, at);
             }
             Wrong::CutOff(at) => others(at).for_each(|other| sim.repair(name(at), name(other))),
             Wrong::Parted(one, other) => sim.repair(name(one), name(other)),
             Wrong::OneWay(from, to) => sim.repair_oneway(name(from), name(to)),
             Wrong::Held(at) => others(at).for_each(|other| sim.release(name(at), name(other))),
-            Wrong::Weather => {
-                cluster.nodes.iter().for_each(|node| node.disk.set_chances(disk::Chances::NONE));
-                cluster.bucket.set_chances(bucket::Chances::NONE);
+            Wrong::Paused(at) => {
+                others(at).for_each(|other| sim.release(name(at), name(other)));
+                sim.release(name(at), CLIENTS);
+            }
+            Wrong::Far(at, _) => {
+                others(at).for_each(|other| sim.set_link_max_message_latency(name(at), name(other), NEAR));
             }
         }
         self.now = Wrong::Nothing;
     }
+
+    fn ail(&mut self, cluster: &Cluster) {
+        let at = self.dice.random_range(0..NODES.len());
+        self.ails = match self.dice.random_range(0..6) {
+            0 => Ailment::Weather(at),
+            1 | 2 => {
+                let most = if self.dice.random_range(0..3) == 0 { 3_000 } else { 300 };
+                Ailment::SlowDisk(at, Duration::from_millis(self.dice.random_range(20..most)))
+            }
+            3 => Ailment::Clock(at),
+            _ => Ailment::Nothing,
+        };
+        match self.ails {
+            Ailment::Nothing => {}
+            Ailment::Weather(at) => {
+                let chances = disk::Chances { torn_write: 100, read_eio: 0, write_eio: 0 };
+                cluster.nodes[at].disk.set_chances(chances);
+                cluster.bucket.set_chances(bucket::Chances { refuse: 200, lose_answer: 100, flip_bit: 100 });
+            }
+            Ailment::SlowDisk(at, lag) => {
+                cluster.journal.fault("slow_disk", format_args!("{} {lag:?}", NODES[at]));
+                cluster.nodes[at].disk.set_lag(lag);
+            }
+            Ailment::Clock(at) => {
+                let skew_ms = self.dice.random_range(-30_000..30_000);
+                cluster.journal.fault("clock_jump", format_args!("{} {skew_ms}", NODES[at]));
+                cluster.nodes[at].clock.jump_to(skew_ms);
+            }
+        }
+    }
+
+    fn cure(&mut self, cluster: &Cluster) {
+        match std::mem::replace(&mut self.ails, Ailment::Nothing) {
+            // A wrong clock stays wrong until it jumps again.
+            Ailment::Nothing | Ailment::Clock(_) => {}
+            Ailment::SlowDisk(at, _) => cluster.nodes[at].disk.set_lag(Duration::ZERO),
+            Ailment::Weather(at) => {
+                cluster.nodes[at].disk.set_chances(disk::Chances::NONE);
+                cluster.bucket.set_chances(bucket::Chances::NONE);
+            }
+        }
+    }
+}
+
+fn named(end: End) -> &'static str {
+    match end {
+        End::Killed => "process_killed",
+        End::PowerLost => "node_lost_power",
+        End::Wiped => "disk_wiped",
+    }
+}
+
+fn kill(sim: &mut turmoil::Sim<'_>, cluster: &Cluster, at: usize, end: End) {
+    cluster.end_process(&cluster.nodes[at], end);
+    sim.crash(NODES[at]);
+}
+
+fn start(sim: &mut turmoil::Sim<'_>, cluster: &Cluster, at: usize) {
+    sim.crash(NODES[at]);
+    cluster.nodes[at].disk.revive();
+    sim.bounce(NODES[at]);
 }
 
 fn others(at: usize) -> impl Iterator<Item = usize> {

@@ -1,4 +1,6 @@
 //! I1: what was acked stands at the offset it was acked at, once everything works again.
+//! Under `durability=disk` whatever lost its power, and all at once too. Under `durability=cache` (D9) as long as the
+//! power did not go everywhere at once; if it did, what was acked before may be lost from some offset on, and only so.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +8,23 @@ use bytes::Bytes;
 
 use crate::workload::Known;
 
-/// `log` is everything readable of the partition, by offset.
-pub fn check(partition: i32, known: &Known, log: &BTreeMap<i64, Bytes>) {
-    for (offset, value) in &known.acked {
+/// `log` is everything readable of the partition, by offset. Answers how much of what may be lost was.
+pub fn check(partition: i32, known: &Known, log: &BTreeMap<i64, Bytes>) -> usize {
+    let start = known.start_asked.max(known.start);
+    for (offset, value) in known.acked.range(start..) {
         let found = log.get(offset);
-        assert!(found.is_some(), "partition {partition}: acked offset {offset} is lost");
-        assert_eq!(found, Some(value), "partition {partition}: acked offset {offset} holds another value");
+        assert!(found.is_some(), "I1: partition {partition}: acked offset {offset} is lost");
+        assert_eq!(
+            found,
+            Some(value),
+            "I1: partition {partition}: acked offset {offset} holds another value"
+        );
     }
+    let there = |(offset, value): &(&i64, &Bytes)| log.get(offset) == Some(value);
+    let kept = known.doubtful.range(start..).take_while(there).count();
+    let rest = known.doubtful.range(start..).skip(kept);
+    for (offset, _) in rest.clone().filter(there) {
+        panic!("I20: partition {partition}: acked offset {offset} survives others before it that did not");
+    }
+    rest.count()
 }

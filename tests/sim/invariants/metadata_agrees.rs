@@ -8,8 +8,8 @@ use crate::workload::TOPIC;
 /// What was seen.
 #[derive(Debug, Default)]
 pub struct MetadataAgrees {
-    /// What the first node that showed an offset said there.
-    said: BTreeMap<u64, String>,
+    /// The term and what the first node that showed an offset said there.
+    said: BTreeMap<u64, (u64, String)>,
     /// Per node: its process, and how far that got.
     reached: BTreeMap<i32, (usize, u64)>,
 }
@@ -34,8 +34,15 @@ impl MetadataAgrees {
             let brokers: Vec<_> =
                 image.brokers.iter().map(|broker| (broker.id, broker.epoch, broker.fenced)).collect();
             let says = format!("term {}: {rows:?} {brokers:?}", image.term);
-            let said = self.said.entry(image.offset).or_insert_with(|| says.clone());
+            let (_, said) = self.said.entry(image.offset).or_insert_with(|| (image.term, says.clone()));
             assert_eq!(*said, says, "offset {} differs on {}", image.offset, node.name);
+            let later = self.said.range(image.offset..).map(|(offset, (term, _))| (*term, *offset)).min();
+            assert!(
+                later.is_none_or(|(term, _)| term >= image.term),
+                "offset {} is of term {}, and {later:?} is later",
+                image.offset,
+                image.term
+            );
         }
         while self.said.len() > 512 {
             self.said.pop_first();

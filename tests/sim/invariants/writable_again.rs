@@ -1,8 +1,9 @@
-//! I16: once faults heal, every partition takes writes within 15 s and is fully replicated within 60 s.
+//! I16: once faults heal, every partition takes writes within 15 s, is fully replicated within 60 s, and the bucket has
+//! what is sealed.
 
 use std::time::Duration;
 
-use crate::cluster::{Cluster, NODES};
+use crate::cluster::{Cluster, NODES, Node};
 use crate::workload::{PARTITIONS, TOPIC, Workload};
 
 const WRITABLE: Duration = Duration::from_secs(15);
@@ -14,17 +15,18 @@ pub struct WritableAgain {
     healed_at: Duration,
     writable: bool,
     replicated: bool,
+    offloaded: bool,
 }
 
 impl WritableAgain {
     /// Everything works from `healed_at` on.
     pub fn new(healed_at: Duration) -> Self {
-        Self { healed_at, writable: false, replicated: false }
+        Self { healed_at, writable: false, replicated: false, offloaded: false }
     }
 
-    /// Both have come true.
+    /// All have come true.
     pub fn holds(&self) -> bool {
-        self.writable && self.replicated
+        self.writable && self.replicated && self.offloaded
     }
 
     /// Looks once more; panics when time is over.
@@ -43,6 +45,12 @@ impl WritableAgain {
             "not replicated {since:?} after everything healed: {}",
             state(cluster, workload)
         );
+        self.offloaded = self.offloaded || is_offloaded(cluster);
+        assert!(
+            self.offloaded || since < REPLICATED,
+            "what is sealed is not in the bucket {since:?} after everything healed: {}",
+            state(cluster, workload)
+        );
     }
 }
 
@@ -53,6 +61,18 @@ fn is_replicated(cluster: &Cluster) -> bool {
         let Some(topic) = image.topics.by_name(TOPIC) else { return false };
         topic.partitions.len() == PARTITIONS as usize
             && topic.partitions.iter().all(|row| row.isr.len() == NODES.len() && row.leader.is_some())
+    })
+}
+
+/// Whether the bucket has every sealed segment of every leader.
+fn is_offloaded(cluster: &Cluster) -> bool {
+    let Some(image) = cluster.newest() else { return false };
+    let Some(topic) = image.topics.by_name(TOPIC) else { return false };
+    topic.partitions.iter().zip(0..).all(|(row, index)| {
+        let leader = row.leader.and_then(|id| cluster.nodes.get(id.0 as usize - 1)).and_then(Node::shared);
+        let Some(replica) = leader.and_then(|shared| shared.hosted.find(TOPIC, index)) else { return false };
+        let Some(tier) = image.tier_row(topic.id, index) else { return false };
+        replica.log().sealed().iter().all(|sealed| sealed.next <= tier.end)
     })
 }
 

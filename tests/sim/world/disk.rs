@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use firnline_tiering::hot::file::Files;
 use rand::rngs::StdRng;
@@ -41,12 +42,13 @@ pub struct SimDisk {
 struct Weather {
     journal: Journal,
     state: Mutex<(StdRng, Chances)>,
+    lag: Mutex<Duration>,
 }
 
 impl SimDisk {
     pub fn new(seed: u64, journal: Journal) -> Self {
         let state = Mutex::new((StdRng::seed_from_u64(seed), Chances::NONE));
-        let weather = Arc::new(Weather { journal, state });
+        let weather = Arc::new(Weather { journal, state, lag: Mutex::default() });
         Self { twin: TwinDisk::new(weather.clone()), weather }
     }
 
@@ -57,6 +59,16 @@ impl SimDisk {
 
     pub fn set_chances(&self, chances: Chances) {
         self.weather.state.lock().expect("no caller panics inside the dice").1 = chances;
+    }
+
+    /// From now on an fsync takes this long.
+    pub fn set_lag(&self, lag: Duration) {
+        *self.weather.lag.lock().expect("no caller panics inside the lag") = lag;
+    }
+
+    /// The process is gone, and the disk is replaced by an empty one.
+    pub fn wipe(&self) {
+        self.twin.wipe();
     }
 
     /// The process is gone: its locks fall, its calls fail.
@@ -94,6 +106,10 @@ fn is_segment(path: &Path) -> bool {
 }
 
 impl Nature for Weather {
+    fn lag(&self) -> Duration {
+        *self.lag.lock().expect("no caller panics inside the lag")
+    }
+
     fn decide(&self, call: &Call<'_>) -> Fate {
         let (path, segment) = (call.path.display(), is_segment(call.path));
         self.journal.note("files", format_args!("{:?} {path} {} at {}", call.verb, call.bytes, call.at));
