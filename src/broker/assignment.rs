@@ -201,11 +201,7 @@ impl Assignment {
         }
         let opened = self.open(&image, news).await;
         // Once all are open: the first of these syncs then carries the others.
-        for partition in &opened {
-            if let Err(error) = partition.log().settle_names() {
-                tracing::error!(log = %partition.log().id(), %error, "log is offline");
-            }
-        }
+        self.storage.settle_names(&opened);
         if !opened.is_empty() {
             self.hosted.change(opened.clone(), &[]);
         }

@@ -86,7 +86,9 @@ impl<'a> Walk<'a> {
         len: u64,
         next: Offset,
     ) -> Self {
-        let window = Window::new(if depth == Depth::Checked { 256 << 10 } else { 8 << 10 });
+        let most: u64 = if depth == Depth::Checked { 256 << 10 } else { 8 << 10 };
+        // No more than there is to read: thousands of logs hold little or nothing.
+        let window = Window::new(most.min(len) as usize);
         Self { file, len, depth, segment, position, next, window, fault: None }
     }
 

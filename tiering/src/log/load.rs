@@ -9,6 +9,7 @@ use crate::hot::index::{Entry, MemoryIndex, TIME_ENTRY, TimeEntry, absolute, che
 use crate::hot::recovery::{Depth, Fault, Scanned, Walk, scan, valid_batch_after};
 use crate::hot::segment::{Opened, SEGMENT_BYTES_MAX, Segment};
 use crate::hot::transactions::{AbortedTransaction, decode};
+use crate::log::names::Names;
 use crate::log::open::{OpenError, OpenLog, Recovered, remove_if_there};
 use crate::offsets::Offset;
 use std::io::{self, ErrorKind};
@@ -42,12 +43,13 @@ type IndexFiles = (Arc<dyn File>, Arc<dyn File>);
 /// Loads one log's segments.
 pub(super) struct Loader<'a> {
     open: &'a OpenLog,
+    names: &'a Names,
     now_ms: i64,
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(open: &'a OpenLog) -> Self {
-        Self { open, now_ms: open.clock.now_ms() }
+    pub fn new(open: &'a OpenLog, names: &'a Names) -> Self {
+        Self { open, names, now_ms: open.clock.now_ms() }
     }
 
     /// Opens the segments at `bases`, which rise.
@@ -96,6 +98,9 @@ impl<'a> Loader<'a> {
 
     /// A segment's transaction index; no file means that nothing was aborted. `None` if it is damaged.
     fn transactions(&self, base: Offset) -> Result<Option<Vec<AbortedTransaction>>, OpenError> {
+        if !self.names.has(base, Kind::TxnIndex) {
+            return Ok(Some(Vec::new()));
+        }
         let path = self.path(base, Kind::TxnIndex);
         let bytes = match self.open.files.read_all(&path, INDEX_MAX) {
             Ok(bytes) => bytes,
@@ -208,7 +213,8 @@ impl<'a> Loader<'a> {
 
     /// The active segment's indexes live in memory; files beside it would be taken for those of a sealed one.
     fn remove_index_files(&self, base: Offset) -> Result<(), OpenError> {
-        for kind in [Kind::OffsetIndex, Kind::TimeIndex] {
+        let there = |kind: &Kind| self.names.has(base, *kind);
+        for kind in [Kind::OffsetIndex, Kind::TimeIndex].into_iter().filter(there) {
             let path = self.path(base, kind);
             let failed = OpenError::storage(format!("remove {}", path.display()));
             remove_if_there(&*self.open.files, &path).map_err(failed)?;
@@ -217,6 +223,9 @@ impl<'a> Loader<'a> {
     }
 
     fn index_files(&self, base: Offset) -> io::Result<Option<IndexFiles>> {
+        if !self.names.has(base, Kind::OffsetIndex) || !self.names.has(base, Kind::TimeIndex) {
+            return Ok(None);
+        }
         let open = |kind| match self.open.files.open(&self.path(base, kind), OpenMode::Read) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -267,7 +276,7 @@ impl<'a> Loader<'a> {
     /// Index files are written once a sealed segment is durable, and removed when an active one is opened. Without
     /// them a gap before the next segment is not compaction's, but an end that never reached the disk.
     fn was_never_sealed(&self, base: Offset) -> bool {
-        !self.open.files.exists(&self.path(base, Kind::OffsetIndex))
+        !self.names.has(base, Kind::OffsetIndex)
     }
 
     fn lost_end(&self, shown: &str, opened: Opened) -> Result<(Opened, bool), OpenError> {

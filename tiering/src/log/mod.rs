@@ -8,6 +8,7 @@ pub mod flush;
 mod future;
 pub mod housekeeping;
 mod load;
+mod names;
 pub mod open;
 pub mod producers;
 pub mod read;

@@ -72,7 +72,8 @@ pub fn rebuild(
     upto: Offset,
     now_ms: i64,
 ) -> Result<ProducerTable, SegmentError> {
-    replay_from(files, dir, segments, upto, upto, now_ms, |_| {})
+    let known = snapshots(files, dir)?;
+    replay_from(files, dir, segments, &known, upto, upto, now_ms, |_| {})
 }
 
 /// A transaction that a marker ended.
@@ -87,17 +88,20 @@ pub struct Ended<'a> {
     pub producers: &'a ProducerTable,
 }
 
-/// As [`rebuild`], from a snapshot at or below `from`; shows every transaction that ends between that and `upto`.
+/// As [`rebuild`], from the newest of the snapshots at `known` at or below `from`; shows every transaction that ends
+/// between that and `upto`.
+#[expect(clippy::too_many_arguments, reason = "a place, what lies there, and a span of it")]
 pub fn replay_from(
     files: &dyn Files,
     dir: &Path,
     segments: &Segments,
+    known: &[Offset],
     from: Offset,
     upto: Offset,
     now_ms: i64,
     mut ended: impl FnMut(Ended<'_>),
 ) -> Result<ProducerTable, SegmentError> {
-    let (mut table, from) = newest(files, dir, segments.start(), from, now_ms)?;
+    let (mut table, from) = newest(files, dir, known, segments.start(), from, now_ms)?;
     for segment in &segments.all()[segments.find(from)..] {
         if segment.base() >= upto {
             break;
@@ -111,11 +115,12 @@ pub fn replay_from(
 fn newest(
     files: &dyn Files,
     dir: &Path,
+    known: &[Offset],
     start: Offset,
     upto: Offset,
     now_ms: i64,
 ) -> io::Result<(ProducerTable, Offset)> {
-    for at in snapshots(files, dir)?.into_iter().rev().filter(|at| (start..=upto).contains(at)) {
+    for at in known.iter().rev().copied().filter(|at| (start..=upto).contains(at)) {
         if let Some(states) = read(files, dir, at)? {
             let mut table = ProducerTable::new();
             states.into_iter().for_each(|state| table.load(state, now_ms));

@@ -3,15 +3,14 @@
 
 use crate::batch::control::Outcome;
 use crate::epoch::{LeaderEpoch, Lineage};
-use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT, file_name, parse_file_name};
-use crate::hot::file::Files;
+use crate::hot::dir::{Kind, LEADER_EPOCH_CHECKPOINT, file_name};
 use crate::hot::headers::SegmentError;
 use crate::hot::segment::{SEGMENT_BYTES_MAX, Segment};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
+use crate::log::names::Names;
 use crate::log::open::{OpenError, OpenLog, Recovered, RemoteEnd, remove_if_there};
-use crate::log::producers::{Ended, Snapshot, remove_snapshot, replay_from, snapshots};
-use crate::log::swap::settle_swap;
+use crate::log::producers::{Ended, Snapshot, remove_snapshot, replay_from};
 use crate::log::unified::{Chores, Log, Writer};
 use crate::log::unstable::{Unstable, aborted};
 use crate::offsets::Offset;
@@ -19,7 +18,6 @@ use crate::producer::state::ProducerTable;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
@@ -29,12 +27,13 @@ const LINEAGE_MAX: u64 = 16 << 20;
 impl Log {
     /// Opens the log in `open.dir`, recovering what a crash left. [`Log::settle_names`] before the first append.
     pub fn open(open: OpenLog) -> Result<(Arc<Log>, Recovered), OpenError> {
-        let dir = open.dir.display();
-        open.files.create_dir_all(&open.dir).map_err(OpenError::storage(format!("create {dir}")))?;
-        let bases = tidy(&*open.files, &open.dir)?;
-        let loader = Loader::new(&open);
-        let Loaded { segments, mut recovered, epochs, mut untold } = loader.load(&bases)?;
-        let found = (!segments.is_empty()).then(|| Local::of(&open, segments, epochs)).transpose()?;
+        let names = Names::tidied(&*open.files, &open.dir)?;
+        let loader = Loader::new(&open, &names);
+        let Loaded { segments, mut recovered, epochs, mut untold } = loader.load(&names.bases())?;
+        let mut known = names.snapshots();
+        let found = (!segments.is_empty())
+            .then(|| Local::of(&open, segments, epochs, names.has_lineage()))
+            .transpose()?;
         let mut names_changed = true;
         let local = match found {
             Some(local) if local.goes_on(&open) => local,
@@ -44,14 +43,14 @@ impl Log {
                 recovered.restarted_at_remote_end =
                     open.committed_remote_end.is_some_and(|remote| remote.at > Offset::ZERO);
                 untold.clear();
-                start_empty(&open, stale)?
+                start_empty(&open, stale, &mut known)?
             }
         };
         let Local { segments, lineage, saved: saved_lineage, log_start } = local;
         let end = segments.end();
         let now_ms = open.clock.now_ms();
         let unstable = Unstable::default();
-        let producers = producers(&open, &segments, &untold, &unstable, now_ms)?;
+        let producers = producers(&open, &segments, &known, &untold, &unstable, now_ms)?;
         let recovery_point = if open.clean_shutdown { end } else { open.recovery_point.min(end) };
         let log = Arc::new(Log {
             id: open.id,
@@ -86,34 +85,6 @@ impl Log {
     }
 }
 
-/// Removes what a crash left half done, and files that belong to no segment. Answers the segments' bases, rising.
-fn tidy(files: &dyn Files, dir: &Path) -> Result<Vec<Offset>, OpenError> {
-    let shown = dir.display();
-    settle_swap(files, dir).map_err(OpenError::storage(format!("end a cleaning of {shown}")))?;
-    let names = files.list(dir).map_err(OpenError::storage(format!("list {shown}")))?;
-    let remove = |name: &str| {
-        files.remove(&dir.join(name)).map_err(OpenError::storage(format!("remove {shown}/{name}")))
-    };
-    for name in &names {
-        if name.ends_with(DELETED) || name.ends_with(".tmp") {
-            remove(name)?;
-        }
-    }
-    let parsed: Vec<(Offset, Kind, &String)> = names
-        .iter()
-        .filter_map(|name| parse_file_name(name).map(|(base, kind)| (base, kind, name)))
-        .collect();
-    let bases: Vec<Offset> =
-        parsed.iter().filter(|(_, kind, _)| *kind == Kind::Log).map(|(base, _, _)| *base).collect();
-    for (base, kind, name) in &parsed {
-        let index = matches!(kind, Kind::OffsetIndex | Kind::TimeIndex | Kind::TxnIndex);
-        if index && bases.binary_search(base).is_err() {
-            remove(name)?;
-        }
-    }
-    Ok(bases)
-}
-
 /// What lies on the local disk, or takes its place.
 struct Local {
     segments: Segments,
@@ -128,12 +99,13 @@ impl Local {
         open: &OpenLog,
         segments: Vec<Segment>,
         epochs: Vec<(LeaderEpoch, Offset)>,
+        has_lineage: bool,
     ) -> Result<Local, OpenError> {
         let segments = Segments::new(segments.into_iter().map(Arc::new).collect());
         let (start, end) = (segments.start(), segments.end());
         let tiered = open.committed_remote_end.is_some();
         let log_start = if tiered { open.log_start.min(end) } else { open.log_start.max(start).min(end) };
-        let (lineage, saved) = lineage(open, &segments, epochs, log_start)?;
+        let (lineage, saved) = lineage(open, &segments, epochs, log_start, has_lineage)?;
         Ok(Local { segments, lineage, saved, log_start })
     }
 
@@ -162,7 +134,8 @@ impl Local {
 }
 
 /// An empty log where this one goes on; what lies there is removed, newest first.
-fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError> {
+/// `known` are the snapshots that lie there, before and after.
+fn start_empty(open: &OpenLog, stale: Option<Local>, known: &mut Vec<Offset>) -> Result<Local, OpenError> {
     let at = open.committed_remote_end.map_or(Offset::ZERO, |remote| remote.at).max(open.log_start);
     let failed = || OpenError::storage(format!("start {} at {at}", open.dir.display()));
     let mut keep = None;
@@ -171,8 +144,9 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
         tracing::warn!(log = %open.id, %from, %to, epochs = ?lineage.spans(), %at, "local log is dropped");
         if open.committed_remote_end.is_none() {
             // Its records expired; who wrote them is still known. The bucket would tell us better.
-            let known = producers(open, &stale, &[], &Unstable::default(), open.clock.now_ms())?;
-            Snapshot::of(&known, at).write(&*open.files, &open.dir).map_err(failed())?;
+            let (now_ms, unstable) = (open.clock.now_ms(), Unstable::default());
+            let table = producers(open, &stale, known, &[], &unstable, now_ms)?;
+            Snapshot::of(&table, at).write(&*open.files, &open.dir).map_err(failed())?;
             keep = Some(at);
         }
         for segment in stale.all().iter().rev() {
@@ -183,12 +157,12 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
             open.files.sync_dir(&open.dir).map_err(failed())?;
         }
     }
-    for snapshot in snapshots(&*open.files, &open.dir).map_err(failed())? {
-        if keep != Some(snapshot) {
-            remove_snapshot(&*open.files, &open.dir, snapshot).map_err(failed())?;
-        }
+    for snapshot in known.drain(..).filter(|at| keep != Some(*at)) {
+        remove_snapshot(&*open.files, &open.dir, snapshot).map_err(failed())?;
     }
-    if open.committed_remote_end.is_some() {
+    known.extend(keep);
+    let keeps_lineage = open.committed_remote_end.is_none();
+    if !keeps_lineage {
         // Its epochs may be the very ones that do not fit; the bucket's take their place.
         remove_if_there(&*open.files, &open.dir.join(LEADER_EPOCH_CHECKPOINT)).map_err(failed())?;
     }
@@ -197,13 +171,15 @@ fn start_empty(open: &OpenLog, stale: Option<Local>) -> Result<Local, OpenError>
         segment.file().reserve(open.config.segment_bytes.min(SEGMENT_BYTES_MAX)).map_err(failed())?;
     }
     open.files.sync_dir(&open.dir).map_err(failed())?;
-    Local::of(open, vec![segment], Vec::new())
+    Local::of(open, vec![segment], Vec::new(), keeps_lineage)
 }
 
-/// The producers as of the log's end, and on the way the aborted transactions of the segments at `untold`.
+/// The producers as of the log's end, and on the way the aborted transactions of the segments at `untold`. `known` are
+/// the snapshots that lie there.
 fn producers(
     open: &OpenLog,
     segments: &Segments,
+    known: &[Offset],
     untold: &[Offset],
     unstable: &Unstable,
     now_ms: i64,
@@ -214,10 +190,8 @@ fn producers(
         source: io::Error::other(error),
     };
     let end = segments.end();
-    for above in snapshots(&*open.files, &open.dir).map_err(|error| failed(error.into()))? {
-        if above > end {
-            remove_snapshot(&*open.files, &open.dir, above).map_err(|error| failed(error.into()))?;
-        }
+    for above in known.iter().filter(|at| **at > end) {
+        remove_snapshot(&*open.files, &open.dir, *above).map_err(|error| failed(error.into()))?;
     }
     let from = untold.first().map_or(end, |base| (*base).min(end));
     let note = |ended: Ended<'_>| {
@@ -227,7 +201,7 @@ fn producers(
         }
         unstable.wait_for(ended.transaction);
     };
-    let table = replay_from(&*open.files, &open.dir, segments, from, end, now_ms, note);
+    let table = replay_from(&*open.files, &open.dir, segments, known, from, end, now_ms, note);
     let mut table = table.map_err(failed)?;
     unstable.count_aborted(segments.all().iter().map(|segment| segment.transactions().len()).sum());
     table.expire(now_ms, open.config.producer_expiration_ms);
@@ -240,17 +214,21 @@ fn lineage(
     segments: &Segments,
     epochs: Vec<(LeaderEpoch, Offset)>,
     log_start: Offset,
+    is_there: bool,
 ) -> Result<(Lineage, Option<Lineage>), OpenError> {
     let path = open.dir.join(LEADER_EPOCH_CHECKPOINT);
     let shown = path.display();
-    let mut missing = false;
-    let saved = match open.files.read_all(&path, LINEAGE_MAX) {
-        Ok(bytes) => String::from_utf8(bytes).ok().and_then(|text| Lineage::from_checkpoint(&text).ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+    let mut missing = !is_there;
+    let saved = match is_there.then(|| open.files.read_all(&path, LINEAGE_MAX)) {
+        None => None,
+        Some(Ok(bytes)) => {
+            String::from_utf8(bytes).ok().and_then(|text| Lineage::from_checkpoint(&text).ok())
+        }
+        Some(Err(error)) if error.kind() == ErrorKind::NotFound => {
             missing = true;
             None
         }
-        Err(error) => return Err(OpenError::storage(format!("read {shown}"))(error)),
+        Some(Err(error)) => return Err(OpenError::storage(format!("read {shown}"))(error)),
     };
     let (mut lineage, epochs) = match &saved {
         Some(saved) => (saved.clone(), epochs),
