@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use firnline_tiering::clock::Clock;
 use firnline_tiering::gc::expired_local;
+use firnline_tiering::log::agenda::Agenda;
 use firnline_tiering::log::directory::LogName;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,7 +21,6 @@ use crate::broker::storage::Storage;
 use crate::broker::tiering_duty::{TieringDuty, purge_deleted_topics};
 use crate::broker::tiers::Tiers;
 use crate::broker::turn::{TURN, pause};
-use crate::partition::replica::PartitionHandle;
 
 /// How often directories of deleted logs are looked for: it lists the log directories.
 const PURGE_TURN: Duration = Duration::from_secs(5);
@@ -57,9 +58,10 @@ pub fn start(
             stop.run_until_cancelled(follow).await;
         })
     }));
-    duties.extend(
-        tiers.map(|tiers| chores.spawn(TieringDuty::new(shared.clone(), tiers.clone()).run(stop.clone()))),
-    );
+    duties.extend(tiers.map(|tiers| {
+        let duty = TieringDuty::new(shared.clone(), tiers.clone(), storage.stirs().clone());
+        chores.spawn(duty.run(stop.clone()))
+    }));
     duties
 }
 
@@ -73,14 +75,14 @@ async fn every(pause: Duration, stop: CancellationToken, duty: impl Fn() + Send 
     }
 }
 
-/// Looks at the disks and at every log, again and again.
+/// Looks at the disks, and at every log where something happened or is due, again and again.
 async fn look_at_logs(
     shared: Arc<Shared>,
     storage: Arc<Storage>,
     lost: watch::Sender<Option<String>>,
     stop: CancellationToken,
 ) {
-    let mut last = Instant::now();
+    let (mut agenda, mut last, mut looked_at) = (Agenda::default(), Instant::now(), 0);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -90,9 +92,8 @@ async fn look_at_logs(
                 shared.lane.sweep();
             }
         }
-        let hosted = shared.hosted.all();
-        if last.elapsed() >= pause(hosted.len()) {
-            turn(&hosted);
+        if last.elapsed() >= pause(looked_at) {
+            looked_at = turn(&mut agenda, &storage, &*shared.clock);
             shared.counters.open_segment_files.set(storage.close_idle() as u64);
             last = Instant::now();
         }
@@ -108,17 +109,25 @@ fn tell_lost(storage: &Storage, lost: &watch::Sender<Option<String>>) {
     }
 }
 
-fn turn(hosted: &[PartitionHandle]) {
-    for partition in hosted {
-        let log = partition.log();
+/// Answers how many logs were looked at.
+fn turn(agenda: &mut Agenda, storage: &Storage, clock: &dyn Clock) -> usize {
+    let due = agenda.take(storage.stirs(), clock.now_ms());
+    for (number, log) in &due {
         if log.offline().is_some() {
             continue;
         }
         let done = log.roll_if_due().and_then(|_| log.maintain()).and_then(|()| log.flush_if_due());
-        if let Err(error) = done {
-            tracing::error!(log = %log.id(), dir = %log.dir().display(), %error, "housekeeping failed");
-        }
+        let again = match done {
+            Ok(_) => log.due_ms(),
+            Err(error) => {
+                tracing::error!(log = %log.id(), dir = %log.dir().display(), %error, "housekeeping failed");
+                // A full disk may have room at the next turn; a log that is offline is not looked at.
+                Some(clock.now_ms())
+            }
+        };
+        agenda.plan(*number, log, again);
     }
+    due.len()
 }
 
 /// Removes directories of deleted logs after the broker's `log.segment.delete.delay.ms`; on a full disk at once.

@@ -3,8 +3,9 @@
 //! and a directory whose disk failed is offline from the first failure on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use firnline_tiering::hot::health::{DirHealth, is_full};
 use firnline_tiering::log::directory::{CheckpointKind, DirectoryError, LogDirectory, LogName, Offsets};
@@ -38,6 +39,8 @@ pub struct LogDir {
     pub(super) log_starts: Mutex<Offsets>,
     /// As `replication-offset-checkpoint` said at the start.
     pub(super) high_watermarks: Offsets,
+    /// Stands for what it says now; 0 while nothing was written since the start.
+    written_marks: AtomicU64,
     /// As `cleaner-offset-checkpoint` says.
     pub(super) clean_points: Mutex<Offsets>,
     pub(super) logs: Mutex<BTreeMap<LogName, PartitionId>>,
@@ -51,6 +54,7 @@ impl LogDir {
             recovery_points: Mutex::new(directory.load(CheckpointKind::RecoveryPoint)?),
             log_starts: Mutex::new(directory.load(CheckpointKind::LogStart)?),
             high_watermarks: directory.load(CheckpointKind::HighWatermark)?,
+            written_marks: AtomicU64::new(0),
             clean_points: Mutex::new(directory.load(CheckpointKind::Cleaner)?),
             found: directory.logs()?.into_iter().collect(),
             room: Arc::default(),
@@ -94,8 +98,23 @@ impl LogDir {
             let at = next.entry(name.clone()).or_insert(*start);
             *at = (*at).max(*start);
         }
+        if next == *kept {
+            return Ok(());
+        }
         self.judged(self.directory.save(CheckpointKind::LogStart, &next))?;
         *kept = next;
+        Ok(())
+    }
+
+    /// Saves high watermarks, unless the file says that already: idle logs cost no write.
+    pub(super) fn save_high_watermarks(&self, marks: &Offsets) -> Result<(), StorageError> {
+        let mut hasher = DefaultHasher::new();
+        marks.hash(&mut hasher);
+        let digest = hasher.finish() | 1;
+        if self.written_marks.load(Ordering::Acquire) != digest {
+            self.judged(self.directory.save(CheckpointKind::HighWatermark, marks))?;
+            self.written_marks.store(digest, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -103,6 +122,9 @@ impl LogDir {
     pub(super) fn save_recovery_points(&self, points: impl FnOnce() -> Offsets) -> Result<(), StorageError> {
         let mut saved = self.recovery_points.lock();
         let points = points();
+        if points == *saved {
+            return Ok(());
+        }
         self.judged(self.directory.save(CheckpointKind::RecoveryPoint, &points))?;
         *saved = points;
         Ok(())
@@ -133,10 +155,18 @@ impl LogDir {
         Ok(())
     }
 
-    /// Forgets logs whose directories are gone.
-    pub(super) fn forget_gone(&self) -> Result<(), StorageError> {
+    /// Forgets logs whose directories are gone; `open` are there.
+    pub(super) fn forget_gone(&self, open: &BTreeMap<LogName, PartitionId>) -> Result<(), StorageError> {
+        let mut kept = self.log_starts.lock();
+        if kept.keys().all(|name| open.contains_key(name)) {
+            return Ok(());
+        }
         let names = self.directory.logs()?;
-        self.log_starts.lock().retain(|name, _| names.binary_search(name).is_ok());
+        let before = kept.len();
+        kept.retain(|name, _| names.binary_search(name).is_ok());
+        if kept.len() < before {
+            self.judged(self.directory.save(CheckpointKind::LogStart, &kept))?;
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use firnline_tiering::config::LogConfig;
 use firnline_tiering::entropy::Entropy;
 use firnline_tiering::hot::file::Files;
 use firnline_tiering::hot::health::DirHealth;
+use firnline_tiering::log::agenda::Stirs;
 use firnline_tiering::log::directory::{
     CheckpointKind, DirectoryError, DirectoryOwner, LogDirectory, LogName, Offsets,
 };
@@ -48,6 +49,8 @@ pub struct Storage {
     pub(super) unfinished: Mutex<BTreeMap<LogName, PathBuf>>,
     /// Held while a new log's directory is chosen.
     placing: Mutex<()>,
+    /// Where logs note that housekeeping should look at them.
+    stirs: Arc<Stirs>,
     /// Everything has one order, in a simulation: one thread works on many logs.
     in_order: bool,
 }
@@ -130,9 +133,15 @@ impl Storage {
         }
         let in_order = doors.single_threaded;
         let (moves, unfinished, placing) = Default::default();
-        let storage = Self { dirs, unopened, files, clock, entropy, moves, unfinished, placing, in_order };
+        let stirs = Arc::default();
+        let storage = Self { dirs, unopened, files, clock, entropy, moves, unfinished, placing, stirs, in_order };
         storage.settle_moves()?;
         Ok(storage)
+    }
+
+    /// Where open logs note that housekeeping should look at them.
+    pub fn stirs(&self) -> &Arc<Stirs> {
+        &self.stirs
     }
 
     /// Every directory as the rest of the broker sees it; those that did not open come last.
@@ -285,6 +294,7 @@ impl Storage {
         };
         let (log, recovered) =
             Log::open(open).map_err(|source| StorageError::Log { log: text(name), source })?;
+        log.note_in(&self.stirs);
         // A namesake's that is gone says nothing about a log that was just made.
         if let Some(point) = dir.clean_points.lock().get(name).filter(|_| there.is_some()) {
             log.set_clean_point(*point);
@@ -381,12 +391,10 @@ impl Storage {
                 let held = logs.iter().filter_map(|(name, id)| Some((name, by_id.get(id)?)));
                 held.map(|(name, partition)| (name.clone(), offset(partition))).collect()
             };
-            let directory = &dir.directory;
             dir.save_recovery_points(|| all(|partition| partition.log().recovery_point()))?;
-            dir.forget_gone()?;
+            dir.forget_gone(&logs)?;
             dir.keep_starts(&all(|partition| partition.offsets().log_start))?;
-            let marks = all(|partition| partition.high_watermark());
-            dir.judged(directory.save(CheckpointKind::HighWatermark, &marks))?;
+            dir.save_high_watermarks(&all(|partition| partition.high_watermark()))?;
         }
         self.save_clean_points(hosted)
     }

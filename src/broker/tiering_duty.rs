@@ -10,6 +10,7 @@ use std::time::Duration;
 use firnline_controller::id::TopicId;
 use firnline_tiering::cold::store::backoff;
 use firnline_tiering::gc::{follow_row, purge_log, retain};
+use firnline_tiering::log::agenda::Stirs;
 use firnline_tiering::offload::context::{Led, OffloadError, Tier};
 use firnline_tiering::offload::settle::settle_all;
 use firnline_tiering::offload::task::offload_once;
@@ -44,13 +45,30 @@ pub struct TieringDuty {
     busy: BTreeSet<PartitionId>,
     /// Logs that were due at the last look and wait for a place, and whether their retention is due too.
     line: VecDeque<(PartitionHandle, bool)>,
+    /// Where logs note that something happened to them.
+    stirs: Arc<Stirs>,
+    seen: Seen,
 }
+
+/// What the last look at all logs found.
+struct Seen {
+    /// As far as the notes of logs went then.
+    rung: u64,
+    at: Instant,
+    /// When the first schedule comes due.
+    due: Option<Instant>,
+}
+
+/// Longest time between two looks at all logs: what no log notes, such as replicas that caught up, shows within it.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 impl TieringDuty {
     /// Nothing runs yet.
-    pub fn new(shared: Arc<Shared>, tiers: Arc<Tiers>) -> Self {
+    pub fn new(shared: Arc<Shared>, tiers: Arc<Tiers>, stirs: Arc<Stirs>) -> Self {
         let (schedules, running, busy) = (BTreeMap::new(), JoinSet::new(), BTreeSet::new());
-        Self { shared, tiers, schedules, running, busy, line: VecDeque::new() }
+        let now = Instant::now();
+        let seen = Seen { rung: 0, at: now, due: Some(now) };
+        Self { shared, tiers, schedules, running, busy, line: VecDeque::new(), stirs, seen }
     }
 
     /// Runs until `stop`.
@@ -63,7 +81,7 @@ impl TieringDuty {
                 // Whoever was waiting for a place gets it now and not at the next look.
                 Some(done) = self.running.join_next() => self.note(done),
                 () = tokio::time::sleep_until(next_look) => {
-                    let logs = self.look();
+                    let logs = if self.has_reason() { self.look() } else { 0 };
                     next_look = Instant::now() + pause(logs);
                 }
             }
@@ -71,9 +89,20 @@ impl TieringDuty {
         }
     }
 
+    /// Whether a look at all logs may find anything: idle logs are left alone.
+    fn has_reason(&self) -> bool {
+        let now = Instant::now();
+        !self.line.is_empty()
+            || self.stirs.rung() != self.seen.rung
+            || self.seen.due.is_some_and(|due| due <= now)
+            || now.duration_since(self.seen.at) >= LOOK_MAX
+    }
+
     /// Puts every log that is due in line; answers how many logs there are.
     fn look(&mut self) -> usize {
         let now = Instant::now();
+        // Before the look: what happens during it is seen by the next.
+        self.seen = Seen { rung: self.stirs.rung(), at: now, due: None };
         let led = self.shared.hosted.all();
         self.line.clear();
         let tiered = led.iter().filter(|partition| partition.log().config().remote_enabled);
@@ -90,6 +119,7 @@ impl TieringDuty {
             }
         }
         self.schedules.retain(|id, _| seen.contains(id));
+        self.seen.due = self.schedules.values().map(|schedule| schedule.due.max(schedule.not_before)).min();
         led.len()
     }
 
@@ -116,6 +146,8 @@ impl TieringDuty {
         self.busy.remove(&id);
         let Some(schedule) = self.schedules.get_mut(&id) else { return };
         let (now, remote) = (Instant::now(), &self.tiers.remote);
+        // It may have more to do at once.
+        self.seen.due = Some(now);
         match outcome {
             Ok(()) | Err(OffloadError::Busy(_)) => {
                 if schedule.failures > 0 {

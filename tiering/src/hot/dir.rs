@@ -89,7 +89,7 @@ pub fn parse_file_name(name: &str) -> Option<(Offset, Kind)> {
 }
 
 /// A log's directory name, `<name>-<number>`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogName {
     /// The part before the last dash; not empty, no `/`.
     pub name: String,

@@ -158,6 +158,7 @@ impl Log {
         if self.stale(epoch).is_none() {
             self.assign_epoch(epoch, self.segments.load().end());
         }
+        self.stir();
     }
 
     fn append_ready(
@@ -242,6 +243,7 @@ impl Log {
             self.note_undecided(&writer.producers);
         }
         active.publish(header, config.index_interval_bytes, how.now_ms);
+        self.stir();
         Ok(())
     }
 
@@ -256,6 +258,7 @@ impl Log {
         self.names_changed();
         writer.snapshots.push(Snapshot::of(&writer.producers, base));
         self.segments.rcu(|now| Arc::new(now.with(segment.clone())));
+        self.stir();
         Ok(segment)
     }
 

@@ -54,6 +54,27 @@ impl Log {
         })
     }
 
+    /// When housekeeping has something to do here although nothing happens to the log, milliseconds; `None`: never.
+    pub fn due_ms(&self) -> Option<i64> {
+        if self.offline().is_some() || self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let config = self.config.load();
+        let chores = self.chores.lock();
+        let active = self.segments.load().active().clone();
+        let roll = active.first_append_ms().map(|first| {
+            // Due once more than that has passed.
+            first.saturating_add(longest_age(&self.id, active.base(), &config)).saturating_add(1)
+        });
+        let flush = (config.flush_ms != i64::MAX && self.unflushed() > 0)
+            .then(|| self.flushed_ms.load(Ordering::Relaxed).saturating_add(config.flush_ms));
+        let trash = chores.trash.iter().map(|trash| trash.due_ms).min();
+        // Whoever holds the lock appends, and will say so.
+        let producers = self.writer.try_lock().is_none_or(|writer| !writer.producers.is_empty());
+        let expiry = producers.then(|| chores.producers_checked_ms.saturating_add(config.producer_check_ms));
+        [roll, flush, trash, expiry].into_iter().flatten().min()
+    }
+
     /// Makes the names that opening changed durable: before the first append, so that no stale index of the active
     /// segment comes back beside what is appended. Cheapest for many logs once all are open. After an error the log is
     /// offline.
@@ -71,6 +92,8 @@ impl Log {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Nothing is planned for it any more.
+        self.stir();
         self.check_online()?;
         // An append that began before the flag was set has ended once the lock was free.
         let (end, snapshot, untouched) = {
@@ -99,6 +122,7 @@ impl Log {
     pub fn abandon(&self) {
         let _chores = self.chores.lock();
         self.closed.store(true, Ordering::Release);
+        self.stir();
         drop(self.writer.lock());
         // The directory may come back under the same name, with another log in it.
         self.segments.load().all().iter().for_each(|segment| segment.retire());

@@ -1,6 +1,7 @@
 //! One log over its tiers: open, append, read, cut, and the directory that holds many of them.
 //! It offloads nothing and decides no retention: `offload/`, `retention.rs` and `gc.rs` do, over this.
 
+pub mod agenda;
 pub mod append;
 pub mod clean;
 pub mod directory;

@@ -69,6 +69,8 @@ impl Log {
             in_cleaning: AtomicBool::new(false),
             flushed_ms: AtomicI64::new(now_ms),
             unstable,
+            stirred: AtomicBool::new(false),
+            bell: OnceLock::new(),
             offline: OnceLock::new(),
             closed: AtomicBool::new(false),
             // Opening may have made, changed and removed names; the first flush or housekeeping makes that durable.

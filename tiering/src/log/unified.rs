@@ -9,6 +9,7 @@ use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::file::Files;
 use crate::hot::health::{DirHealth, is_full};
 use crate::hot::segments::Segments;
+use crate::log::agenda::Bell;
 use crate::log::producers::Snapshot;
 use crate::log::unstable::Unstable;
 use crate::offsets::{LogOffsets, Offset};
@@ -44,6 +45,10 @@ pub struct Log {
     /// When the last flush began, milliseconds; when the log was opened before there was one.
     pub(super) flushed_ms: AtomicI64,
     pub(super) unstable: Unstable,
+    /// Something happened since housekeeping looked.
+    pub(super) stirred: AtomicBool,
+    /// Where it says so.
+    pub(super) bell: OnceLock<Bell>,
     pub(super) offline: OnceLock<Arc<str>>,
     pub(super) closed: AtomicBool,
     /// Names were made or changed in the directory since it was last fsynced.
@@ -98,6 +103,7 @@ impl Log {
     /// Replaces the settings; the next append or housekeeping turn follows them.
     pub fn set_config(&self, config: LogConfig) {
         self.config.store(Arc::new(config));
+        self.stir();
     }
 
     /// Where the log starts and ends, in one consistent, lock-free snapshot.
@@ -217,5 +223,6 @@ impl Log {
 
     pub(super) fn names_changed(&self) {
         self.names_changed.store(true, Ordering::Release);
+        self.stir();
     }
 }
