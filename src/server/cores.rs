@@ -64,6 +64,40 @@ pub struct CoreDesk {
     pub serving: Rc<ServingCore>,
     /// Finds connections that went quiet.
     pub pulses: Rc<Pulses>,
+    load: Arc<Load>,
+}
+
+impl CoreDesk {
+    /// Says that a job carries records, until what is answered is dropped.
+    pub fn carries(&self) -> Carries {
+        self.load.carrying.fetch_add(1, Ordering::Relaxed);
+        Carries(self.load.clone())
+    }
+}
+
+/// What a core has to do.
+#[derive(Debug, Default)]
+struct Load {
+    jobs: AtomicUsize,
+    /// Jobs that carry records. The others weigh next to nothing: most clients open a connection to ask where things
+    /// are, leave it open, and work on a second one; counted alike, those second ones would all meet on one core.
+    carrying: AtomicUsize,
+}
+
+impl Load {
+    fn weight(&self) -> (usize, usize) {
+        (self.carrying.load(Ordering::Relaxed), self.jobs.load(Ordering::Relaxed))
+    }
+}
+
+/// A job that carries records.
+#[derive(Debug)]
+pub struct Carries(Arc<Load>);
+
+impl Drop for Carries {
+    fn drop(&mut self) {
+        self.0.carrying.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Something to run on a core until it is done.
@@ -77,7 +111,7 @@ pub struct Cores {
 
 struct Core {
     jobs: mpsc::UnboundedSender<Job>,
-    load: Arc<AtomicUsize>,
+    load: Arc<Load>,
     /// Answers when the core has ended.
     ended: oneshot::Receiver<()>,
     /// Ends every connection at once when this goes: what is let go of without a stop serves nobody any more.
@@ -114,15 +148,16 @@ impl Cores {
         }
     }
 
-    /// Hands `job` to the core with the fewest jobs; the lower number wins a tie. False when the cores have stopped.
+    /// Hands `job` to the core with the fewest jobs that carry records, and among equals to that with the fewest jobs;
+    /// the lower number wins a tie. False when the cores have stopped.
     pub fn run_on_least_loaded(&self, job: Job) -> bool {
-        let least = self.cores.iter().min_by_key(|core| core.load.load(Ordering::Relaxed));
+        let least = self.cores.iter().min_by_key(|core| core.load.weight());
         least.is_some_and(|core| core.take(job))
     }
 
     /// How many jobs each core runs.
     pub fn loads(&self) -> Vec<usize> {
-        self.cores.iter().map(|core| core.load.load(Ordering::Relaxed)).collect()
+        self.cores.iter().map(|core| core.load.weight().1).collect()
     }
 
     /// Tells every connection to finish, takes no more jobs, and waits for the cores to end; false when some are
@@ -147,7 +182,7 @@ impl Core {
         // Bounded by the listener: it counts connections before it hands one over.
         let (jobs, inbox) = mpsc::unbounded_channel();
         let (done, ended) = oneshot::channel();
-        let load = Arc::new(AtomicUsize::new(0));
+        let load = Arc::new(Load::default());
         let cut = CancellationToken::new();
         let run = Run { index, setup: setup.clone(), inbox, load: load.clone(), done, cut: cut.clone() };
         match mode {
@@ -158,10 +193,10 @@ impl Core {
     }
 
     fn take(&self, job: Job) -> bool {
-        self.load.fetch_add(1, Ordering::Relaxed);
+        self.load.jobs.fetch_add(1, Ordering::Relaxed);
         let taken = self.jobs.send(job).is_ok();
         if !taken {
-            self.load.fetch_sub(1, Ordering::Relaxed);
+            self.load.jobs.fetch_sub(1, Ordering::Relaxed);
         }
         taken
     }
@@ -172,7 +207,7 @@ struct Run {
     index: usize,
     setup: CoreSetup,
     inbox: mpsc::UnboundedReceiver<Job>,
-    load: Arc<AtomicUsize>,
+    load: Arc<Load>,
     done: oneshot::Sender<()>,
     cut: CancellationToken,
 }
@@ -192,7 +227,7 @@ impl Run {
         let local = LocalDesk::new(self.setup.lane, self.setup.board.clone());
         let cold = self.setup.cold.map(|access| ColdDesk::new(access, self.setup.board));
         let serving = Rc::new(ServingCore { index: self.index, purgatory: purgatory.clone(), local, cold });
-        let desk = CoreDesk { serving, pulses: Rc::default() };
+        let desk = CoreDesk { serving, pulses: Rc::default(), load: self.load.clone() };
         let mut duties = JoinSet::new();
         duties.spawn_local(purgatory.drive());
         duties.spawn_local(desk.pulses.clone().sweep(self.setup.idle));
@@ -224,11 +259,11 @@ impl Run {
 }
 
 /// A job that is counted off when it ends, however it ends.
-async fn counted(job: LocalBoxFuture<'static, ()>, load: Arc<AtomicUsize>) {
-    struct Leaves(Arc<AtomicUsize>);
+async fn counted(job: LocalBoxFuture<'static, ()>, load: Arc<Load>) {
+    struct Leaves(Arc<Load>);
     impl Drop for Leaves {
         fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::Relaxed);
+            self.0.jobs.fetch_sub(1, Ordering::Relaxed);
         }
     }
     let _leaves = Leaves(load);
@@ -290,6 +325,39 @@ mod tests {
         let mut names: Vec<_> = names.try_iter().collect();
         names.sort();
         assert_eq!(names, [(0, Some("firn-core-0".to_owned())), (1, Some("firn-core-1".to_owned()))]);
+    }
+
+    /// Runs a connection on the least loaded core, which carries records or not, until told; answers the core.
+    async fn settle(cores: &Cores, carries: bool) -> (usize, oneshot::Sender<()>) {
+        let (seen, core) = oneshot::channel();
+        let (go, gone) = oneshot::channel::<()>();
+        let job: Job = Box::new(move |desk| {
+            Box::pin(async move {
+                let _carries = carries.then(|| desk.carries());
+                seen.send(desk.serving.index).unwrap();
+                let _ = gone.await;
+            })
+        });
+        assert!(cores.run_on_least_loaded(job));
+        (core.await.unwrap(), go)
+    }
+
+    #[tokio::test]
+    async fn connections_that_only_ask_where_things_are_do_not_send_the_others_to_one_core() {
+        let setup =
+            CoreSetup { board: WakeBoard::new(2), idle: None, lane: ColdLane::new(None, 0), cold: None };
+        let cores = Cores::start(CoreMode::Threads(2), &setup).unwrap();
+        let (mut carrying, mut open) = ([0, 0], Vec::new());
+        for _ in 0..4 {
+            open.push(settle(&cores, false).await.1);
+            let (core, stays) = settle(&cores, true).await;
+            carrying[core] += 1;
+            open.push(stays);
+        }
+        assert_eq!(carrying, [2, 2]);
+        assert_eq!(cores.loads().iter().sum::<usize>(), 8);
+        drop(open);
+        assert!(cores.stop(Duration::from_secs(30)).await);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Accepting connections: bounded in number, each handed once to the least loaded core.
 //! It reads nothing. Invariant: a connection is counted before it is handed over and counted off when it ends.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +17,9 @@ use crate::api::counters::Counters;
 use crate::api::dispatch::dispatch;
 use crate::config::broker::Network;
 use crate::server::connection::{Connection, Ended, Service};
-use crate::server::cores::{CoreDesk, Cores, Job};
+use crate::server::cores::{Carries, CoreDesk, Cores, Job};
 use crate::transport::net::{Accepted, Listener};
+use crate::wire::api_key::ApiKey;
 use crate::wire::request::Request;
 
 /// Pause after a failed accept: the process is out of descriptors, and trying at once would only burn the core.
@@ -142,19 +144,31 @@ async fn serve(
     let stream = accepted.attach()?;
     let entry = desk.pulses.enter();
     let peer = Rc::new(Peer { address, listener });
-    let context = Context { shared: shared.clone(), core: desk.serving, peer };
+    let context = Context { shared: shared.clone(), core: desk.serving.clone(), peer };
+    let service = Serving { context, desk, carries: OnceCell::new() };
     let (counters, lane) = (shared.counters.clone(), shared.lane.clone());
     let connection =
-        Connection::new(stream, context, counters, lane, shared.config.network.request_bytes_max);
+        Connection::new(stream, service, counters, lane, shared.config.network.request_bytes_max);
     Ok(connection.run(&entry.pulse).await)
 }
 
-impl Service for Context {
+/// What a connection's requests are served by.
+struct Serving {
+    context: Context,
+    desk: CoreDesk,
+    /// From its first produce or fetch on.
+    carries: OnceCell<Carries>,
+}
+
+impl Service for Serving {
     fn serve(&self, request: Request) -> Answer {
-        dispatch(self, request)
+        if matches!(request.header.api_key, ApiKey::Produce | ApiKey::Fetch) {
+            self.carries.get_or_init(|| self.desk.carries());
+        }
+        dispatch(&self.context, request)
     }
 
     fn end_turn(&self) {
-        self.core.purgatory.end_turn();
+        self.context.core.purgatory.end_turn();
     }
 }
