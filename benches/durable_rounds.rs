@@ -87,6 +87,7 @@ fn open(dir: PathBuf) -> Arc<Log> {
         files: Arc::new(OsFiles),
         health: Arc::default(),
         clock: Arc::new(SystemClock),
+        boot: None,
         clean_shutdown: false,
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,

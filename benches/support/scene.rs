@@ -29,6 +29,7 @@ pub fn log(dir: &Path, segment_bytes: u64) -> Arc<Log> {
         files: Arc::new(OsFiles),
         health: Arc::default(),
         clock: Arc::new(SystemClock),
+        boot: None,
         clean_shutdown: false,
         recovery_point: Offset(0),
         log_start: Offset(0),

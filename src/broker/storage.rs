@@ -22,6 +22,7 @@ use firnline_tiering::log::open::{OpenLog, Recovered, RemoteEnd};
 use firnline_tiering::log::unified::Log;
 use firnline_tiering::offsets::Offset;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::broker::doors::Doors;
 use crate::broker::log_dir::LogDir;
@@ -43,6 +44,8 @@ pub struct Storage {
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    /// This boot of the machine.
+    boot: Option<Uuid>,
     /// Replicas on their way to another directory, and where new ones are to lie.
     pub moves: Arc<LogMoves>,
     /// Moves that the last process did not end, by their log, with where they went.
@@ -115,7 +118,7 @@ impl Storage {
     /// Opens and locks every directory.
     pub fn open(config: &BrokerConfig, cluster_id: &str, doors: &Doors) -> Result<Self, StorageError> {
         let owner = DirectoryOwner { cluster_id: cluster_id.to_owned(), node_id: config.node_id };
-        let Doors { files, clock, entropy, .. } = doors.clone();
+        let Doors { files, clock, entropy, boot, .. } = doors.clone();
         let (mut dirs, mut unopened) = (Vec::with_capacity(config.log_dirs.len()), Vec::new());
         for root in &config.log_dirs {
             let opened = LogDirectory::open(files.clone(), clock.clone(), &*entropy, root, &owner);
@@ -132,9 +135,20 @@ impl Storage {
             }
         }
         let in_order = doors.single_threaded;
-        let (moves, unfinished, placing) = Default::default();
-        let stirs = Arc::default();
-        let storage = Self { dirs, unopened, files, clock, entropy, moves, unfinished, placing, stirs, in_order };
+        let (moves, unfinished, placing, stirs) = Default::default();
+        let storage = Self {
+            dirs,
+            unopened,
+            files,
+            clock,
+            entropy,
+            boot,
+            moves,
+            unfinished,
+            placing,
+            stirs,
+            in_order,
+        };
         storage.settle_moves()?;
         Ok(storage)
     }
@@ -287,6 +301,7 @@ impl Storage {
             files: self.files.clone(),
             health: dir.health.clone(),
             clock: self.clock.clone(),
+            boot: self.boot,
             clean_shutdown: dir.clean || wanted.settled.is_some(),
             recovery_point: known(&dir.recovery_points.lock()),
             log_start: known(&dir.log_starts.lock()).max(wanted.log_start),

@@ -101,6 +101,7 @@ impl TopicConfig {
             producer_check_ms: settings
                 .number("producer.id.expiration.check.interval.ms")
                 .unwrap_or(i64::MAX),
+            tip_note_bytes: LogConfig::default().tip_note_bytes,
         };
         if log.remote_copy_disable {
             // Nothing new goes to the bucket, so nothing local may go before the whole log's retention (KIP-950).

@@ -82,6 +82,7 @@ mod tests {
             files: Arc::new(OsFiles),
             health: Arc::default(),
             clock: Arc::new(SystemClock),
+            boot: None,
             clean_shutdown: false,
             recovery_point: Offset(0),
             log_start: Offset(0),

@@ -150,6 +150,7 @@ impl Pair {
             files: Arc::new(OsFiles),
             health: Arc::default(),
             clock: Arc::new(SystemClock),
+            boot: None,
             clean_shutdown: false,
             recovery_point: Offset(0),
             log_start,

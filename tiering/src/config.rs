@@ -109,6 +109,9 @@ pub struct LogConfig {
     pub max_compaction_lag_ms: i64,
     /// `producer.id.expiration.check.interval.ms`: how often silent producers are looked for.
     pub producer_check_ms: i64,
+    /// Bytes appended to the active segment between two notes of how far it is whole: so many are read again after a
+    /// process died.
+    pub tip_note_bytes: u64,
 }
 
 impl Default for LogConfig {
@@ -145,6 +148,7 @@ impl Default for LogConfig {
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
             producer_check_ms: 600_000,
+            tip_note_bytes: 256 << 10,
         }
     }
 }

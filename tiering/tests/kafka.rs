@@ -81,6 +81,7 @@ fn open(directory: &LogDirectory, topic: &str, trusted: bool) -> (Arc<Log>, Reco
         files: Arc::new(OsFiles),
         health: Arc::default(),
         clock: clock(),
+        boot: None,
         clean_shutdown: trusted,
         recovery_point: if trusted { saved(CheckpointKind::RecoveryPoint) } else { Offset::ZERO },
         log_start: saved(CheckpointKind::LogStart),

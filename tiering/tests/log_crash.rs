@@ -288,3 +288,129 @@ fn a_failed_fsync_is_never_retried() {
     assert!(log.flush().is_err(), "the second would succeed, and lie");
     assert!(matches!(append_one(&home, &log), Err(AppendError::Storage { .. })));
 }
+
+/// What a reader, a producer and a follower can tell of a log.
+fn looks(log: &Log) -> (Vec<u8>, String, String) {
+    let producers = log.producers();
+    let told: Vec<_> = producers.iter().map(|it| (it.producer_id, it.batches().to_vec())).collect();
+    let times: Vec<_> =
+        (0..40).map(|at| log.offset_for_time(1_700_000_000_000 + at * 60, log.offsets().end)).collect();
+    (all(log), log.lineage().to_checkpoint(), format!("{:?} {told:?} {times:?}", log.offsets()))
+}
+
+fn noting() -> Home {
+    let mut home = Home::new();
+    (home.config.segment_bytes, home.config.tip_note_bytes) = (1 << 20, 1000);
+    home.boot = Some(uuid::Uuid::from_u128(7));
+    home
+}
+
+/// A log whose process died after `count` batches, of which `noted` stood when housekeeping came by.
+fn died(home: &Home, noted: usize, count: usize) -> Vec<Stored> {
+    let log = home.open(false, Offset::ZERO, Offset::ZERO).0;
+    let mut stored = fill(home, &log, noted);
+    log.maintain().expect("maintains");
+    stored.extend(fill(home, &log, count - noted));
+    stored
+}
+
+#[test]
+fn after_a_kill_in_the_same_boot_only_what_came_since_the_note_is_read() {
+    let mut home = noting();
+    let stored = died(&home, 40, 47);
+    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    assert!(recovered.tip_believed && recovered.segments_scanned == 0, "{recovered:?}");
+    let known = looks(&log);
+    drop(log);
+    home.boot = Some(uuid::Uuid::from_u128(8));
+    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    assert!(!recovered.tip_believed && recovered.segments_scanned == 1, "another boot: {recovered:?}");
+    assert_eq!(looks(&log), known);
+    drop(log);
+    let names = OsFiles.list(&home.path()).expect("lists");
+    assert!(!names.iter().any(|name| name == "tip-note"), "one that is not believed goes: {names:?}");
+    home.boot = None;
+    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    assert!(!recovered.tip_believed);
+    holds(&home, &log, &stored, 47);
+}
+
+#[test]
+fn a_torn_end_behind_the_note_is_cut() {
+    let home = noting();
+    let stored = died(&home, 40, 47);
+    let path = home.path().join("00000000000000000000.log");
+    let file = OsFiles.open(&path, OpenMode::Existing).expect("opens");
+    file.truncate(OsFiles.len(&path).expect("has a length") - 1).expect("cuts");
+    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    assert!(recovered.tip_believed && recovered.bytes_cut > 0, "{recovered:?}");
+    holds(&home, &log, &stored, 46);
+}
+
+#[test]
+fn a_note_that_does_not_fit_its_log_is_not_believed() {
+    let wrongs: [(&str, fn(&Home)); 4] = [
+        ("a note that was written in part", |home| {
+            let note = home.path().join("tip-note");
+            let file = OsFiles.open(&note, OpenMode::Existing).expect("opens");
+            file.truncate(OsFiles.len(&note).expect("has a length") - 1).expect("cuts");
+        }),
+        ("an end that lies below it", |home| {
+            let path = home.path().join("00000000000000000000.log");
+            OsFiles.open(&path, OpenMode::Existing).expect("opens").truncate(1100).expect("cuts");
+        }),
+        ("another segment", |home| {
+            let (from, to) = ("00000000000000000000.log", "00000000000000000001.log");
+            OsFiles.rename(&home.path().join(from), &home.path().join(to)).expect("renames");
+        }),
+        ("other batches at its end", |home| {
+            let bytes = std::fs::read(home.path().join("tip-note")).expect("reads");
+            let note = firnline_tiering::hot::tip_note::TipNote::decode(&bytes).expect("is a note");
+            let path = home.path().join("00000000000000000000.log");
+            let file = OsFiles.open(&path, OpenMode::Existing).expect("opens");
+            file.write_at(&[0xa5], u64::from(note.bytes) - 1).expect("writes");
+        }),
+    ];
+    for (what, wrong) in wrongs {
+        let home = noting();
+        died(&home, 40, 47);
+        wrong(&home);
+        match home.try_open(false, Offset::ZERO, Offset::ZERO) {
+            Ok((_, recovered)) => assert!(!recovered.tip_believed, "{what}"),
+            Err(error) => assert_eq!(what, "another segment", "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_note_goes_before_the_bytes_it_speaks_of() {
+    let home = noting();
+    let log = home.open(false, Offset::ZERO, Offset::ZERO).0;
+    let stored = fill(&home, &log, 40);
+    log.maintain().expect("maintains");
+    let note = home.path().join("tip-note");
+    assert!(OsFiles.exists(&note));
+    log.truncate(stored[20].base).expect("cuts");
+    assert!(!OsFiles.exists(&note));
+    fill(&home, &log, 30);
+    log.maintain().expect("maintains");
+    let known = looks(&log);
+    drop(log);
+    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    assert_eq!(looks(&log), known);
+    assert!(recovered.tip_believed, "the next note speaks of what came instead");
+}
+
+#[test]
+fn a_clean_start_needs_no_note_and_leaves_none() {
+    let home = noting();
+    let log = home.open(false, Offset::ZERO, Offset::ZERO).0;
+    let stored = fill(&home, &log, 40);
+    log.maintain().expect("maintains");
+    log.close().expect("closes");
+    drop(log);
+    let (log, recovered) = home.open(true, stored[39].next, Offset::ZERO);
+    assert_eq!((recovered.tip_believed, recovered.segments_scanned), (false, 0));
+    assert!(!OsFiles.exists(&home.path().join("tip-note")));
+    holds(&home, &log, &stored, 40);
+}

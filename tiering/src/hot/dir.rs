@@ -1,6 +1,6 @@
 //! Names in a data directory, spelled only here: segment files, checkpoints, and the directories of logs.
 //! It touches no file. Invariant: every name written here is read back to the same meaning; Kafka's, but for
-//! `.producers`, which Kafka ignores.
+//! `.producers` and `tip-note`, which Kafka ignores.
 //!
 //! ```text
 //! <log.dir>/meta.properties  .lock  .kafka_cleanshutdown  *-offset-checkpoint
@@ -9,7 +9,7 @@
 //! <log.dir>/<name>-<number>.<uuid, 32 hex>-future/   a copy of a log of another log.dir, on its way here
 //! <log>/<20-digit base>.log .index .timeindex .txnindex .snapshot .producers [.deleted]
 //! <log>/<20-digit base>.log .index .timeindex .txnindex [.cleaned | .swap]
-//! <log>/leader-epoch-checkpoint  partition.metadata  [.moved, empty: this copy counts if there are two]
+//! <log>/leader-epoch-checkpoint  partition.metadata  tip-note  [.moved, empty: this copy counts if there are two]
 //! ```
 
 use crate::offsets::Offset;
@@ -20,6 +20,8 @@ use uuid::Uuid;
 pub const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 /// The log's topic id.
 pub const PARTITION_METADATA: &str = "partition.metadata";
+/// How far the active segment was known to be whole, in this boot of the machine; ours, Kafka ignores it.
+pub const TIP_NOTE: &str = "tip-note";
 /// The directory's identity.
 pub const META_PROPERTIES: &str = "meta.properties";
 /// There only while nobody runs, after a clean stop.

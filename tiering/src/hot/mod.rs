@@ -18,6 +18,7 @@ pub mod segment;
 pub mod segments;
 pub mod syscall;
 pub mod tail;
+pub mod tip_note;
 pub mod transactions;
 pub mod uncached;
 

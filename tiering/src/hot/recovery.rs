@@ -224,18 +224,54 @@ pub struct Scanned {
     pub fault: Option<Fault>,
 }
 
+/// Where a scan begins, and what is known of everything before.
+#[derive(Debug)]
+pub struct Begin {
+    /// A batch border.
+    pub position: u64,
+    /// The offset after the batch before.
+    pub next: Offset,
+    /// Largest timestamp so far and the last offset of the batch that has it; (−1, base) if none.
+    pub largest: (i64, Offset),
+    /// Max timestamp of the first batch, −1 if none.
+    pub first_timestamp: i64,
+    /// Bytes since the last batch with an offset entry began.
+    pub since_indexed: u64,
+    /// The entries so far.
+    pub memory: MemoryIndex,
+}
+
+impl Begin {
+    /// At the first byte of the segment at `base`.
+    pub fn at_start(base: Offset) -> Self {
+        let (largest, memory) = ((-1, base), MemoryIndex::new());
+        Self { position: 0, next: base, largest, first_timestamp: -1, since_indexed: 0, memory }
+    }
+}
+
 /// Reads a segment from its first byte, builds its indexes, and shows every whole batch to `each`.
 pub fn scan(
     file: &dyn File,
     base: Offset,
     depth: Depth,
     index_interval: u32,
+    each: impl FnMut(&BatchHeader),
+) -> io::Result<Scanned> {
+    scan_from(file, base, depth, index_interval, Begin::at_start(base), each)
+}
+
+/// As [`scan`], from where `begin` says; what it answers is of the whole segment.
+pub fn scan_from(
+    file: &dyn File,
+    base: Offset,
+    depth: Depth,
+    index_interval: u32,
+    begin: Begin,
     mut each: impl FnMut(&BatchHeader),
 ) -> io::Result<Scanned> {
     let len = file.len()?;
-    let memory = MemoryIndex::new();
-    let mut walk = Walk::new(file, base, depth, 0, len, base);
-    let (mut largest, mut first_timestamp, mut since) = ((-1, base), -1, 0_u64);
+    let mut walk = Walk::new(file, base, depth, begin.position, len, begin.next);
+    let Begin { mut largest, mut first_timestamp, since_indexed: mut since, memory, .. } = begin;
     while let Some(met) = walk.step()? {
         let header = &met.header;
         each(header);

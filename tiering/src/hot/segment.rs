@@ -10,6 +10,7 @@ use crate::hot::largest::Largest;
 use crate::hot::marks::Marks;
 use crate::hot::parked::park;
 use crate::hot::tail::{Tail, TailBatch};
+use crate::hot::tip_note::TipNote;
 use crate::hot::transactions::{AbortedTransaction, TransactionIndex};
 use crate::offsets::Offset;
 use arc_swap::ArcSwapOption;
@@ -18,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
 
 /// Largest segment: positions are Kafka's int32.
 pub const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
@@ -278,6 +280,23 @@ impl Segment {
             self.base
         );
         relative as u32
+    }
+
+    /// What is known of it now; its producers are the caller's to add. `None` once its index files answer.
+    pub fn tip_note(&self, boot: Uuid) -> Option<TipNote> {
+        let memory = self.memory.load_full()?;
+        let (next, bytes) = self.tip();
+        Some(TipNote {
+            boot,
+            base: self.base,
+            bytes: u32::try_from(bytes).ok()?,
+            next,
+            largest: self.largest.get(),
+            first_timestamp: self.first_timestamp(),
+            offsets: memory.offset_bytes(),
+            times: memory.time_bytes(),
+            producers: Vec::new(),
+        })
     }
 
     // ---- sealing: off the serving cores, nobody appends any more ----

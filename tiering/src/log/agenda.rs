@@ -157,6 +157,7 @@ mod tests {
                 files: Arc::new(OsFiles),
                 health: Arc::default(),
                 clock: self.clock.clone(),
+                boot: None,
                 clean_shutdown: true,
                 recovery_point: Offset::ZERO,
                 log_start: Offset::ZERO,

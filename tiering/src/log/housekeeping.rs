@@ -4,6 +4,7 @@
 
 use crate::epoch::Lineage;
 use crate::hot::dir::{DELETED, Kind, LEADER_EPOCH_CHECKPOINT};
+use crate::hot::health::is_full;
 use crate::hot::segment::Segment;
 use crate::log::producers::{Snapshot, remove_snapshot, snapshots};
 use crate::log::roll::longest_age;
@@ -51,7 +52,14 @@ impl Log {
         let result = self.empty_trash(&mut chores).and_then(|()| self.settle(&mut chores));
         result.inspect_err(|error| {
             self.fail_unless_full("housekeeping", error);
-        })
+        })?;
+        match self.note_tip(&mut chores) {
+            // Nothing needs a note.
+            Err(error) if is_full(&error) => Ok(()),
+            noted => noted.inspect_err(|error| {
+                self.fail("note the end", error);
+            }),
+        }
     }
 
     /// When housekeeping has something to do here although nothing happens to the log, milliseconds; `None`: never.

@@ -6,10 +6,11 @@ use crate::epoch::LeaderEpoch;
 use crate::hot::dir::{Kind, file_name};
 use crate::hot::file::{File, OpenMode};
 use crate::hot::index::{Entry, MemoryIndex, TIME_ENTRY, TimeEntry, absolute, check_offsets, check_times};
-use crate::hot::recovery::{Depth, Fault, Scanned, Walk, scan, valid_batch_after};
+use crate::hot::recovery::{Begin, Depth, Fault, Scanned, Walk, scan, scan_from, valid_batch_after};
 use crate::hot::segment::{Opened, SEGMENT_BYTES_MAX, Segment};
 use crate::hot::transactions::{AbortedTransaction, decode};
 use crate::log::names::Names;
+use crate::log::noted::{Tip, believed};
 use crate::log::open::{OpenError, OpenLog, Recovered, remove_if_there};
 use crate::offsets::Offset;
 use std::io::{self, ErrorKind};
@@ -28,6 +29,8 @@ pub(super) struct Loaded {
     pub epochs: Vec<(LeaderEpoch, Offset)>,
     /// Bases of the segments whose aborted transactions only a replay can tell.
     pub untold: Vec<Offset>,
+    /// The note of the active segment, if it was believed.
+    pub tip: Option<Tip>,
 }
 
 /// A segment that was taken as its files say.
@@ -59,6 +62,7 @@ impl<'a> Loader<'a> {
             recovered: Recovered::default(),
             epochs: Vec::new(),
             untold: Vec::new(),
+            tip: None,
         };
         for (at, base) in bases.iter().enumerate() {
             let next = bases.get(at + 1).copied();
@@ -245,12 +249,21 @@ impl<'a> Loader<'a> {
         let shown = self.path(base, Kind::Log).display().to_string();
         let failed = || OpenError::storage(format!("recover {shown}"));
         let interval = self.open.config.index_interval_bytes;
+        // What a note does not tell of sealed segments asks for a replay of everything after them.
+        let may_believe = next.is_none() && loaded.untold.is_empty() && self.names.has_note();
+        loaded.tip = match may_believe {
+            true => believed(self.open, base, &**file).map_err(failed())?,
+            false => None,
+        };
+        let begin = loaded.tip.as_mut().map(|tip| std::mem::replace(&mut tip.begin, Begin::at_start(base)));
+        loaded.recovered.tip_believed = begin.is_some();
+        loaded.recovered.segments_scanned += usize::from(begin.is_none());
+        let begin = begin.unwrap_or_else(|| Begin::at_start(base));
         let epochs = &mut loaded.epochs;
-        let Scanned { opened, fault } = scan(&**file, base, Depth::Checked, interval, |header| {
+        let Scanned { opened, fault } = scan_from(&**file, base, Depth::Checked, interval, begin, |header| {
             note_epoch(epochs, header.leader_epoch, header.base_offset);
         })
         .map_err(failed())?;
-        loaded.recovered.segments_scanned += 1;
         if let Some(next) = next.filter(|next| opened.next > *next) {
             let what =
                 format!("{shown} reaches to offset {}, the next segment begins at {next}", opened.next);

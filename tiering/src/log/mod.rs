@@ -10,6 +10,7 @@ mod future;
 pub mod housekeeping;
 mod load;
 mod names;
+mod noted;
 pub mod open;
 pub mod producers;
 pub mod read;

@@ -2,7 +2,9 @@
 //! everything that opening does, so that a start with thousands of logs asks the file system once for each.
 //! It reads no file. Invariant: a file that is said to be there was there after the tidying, and opening alone removes it.
 
-use crate::hot::dir::{CLEANED, DELETED, Kind, LEADER_EPOCH_CHECKPOINT, SWAP, file_name, parse_file_name};
+use crate::hot::dir::{
+    CLEANED, DELETED, Kind, LEADER_EPOCH_CHECKPOINT, SWAP, TIP_NOTE, file_name, parse_file_name,
+};
 use crate::hot::file::Files;
 use crate::log::open::OpenError;
 use crate::log::swap::settle_swap;
@@ -51,6 +53,11 @@ impl Names {
     /// Whether `leader-epoch-checkpoint` is there.
     pub fn has_lineage(&self) -> bool {
         self.contains(LEADER_EPOCH_CHECKPOINT)
+    }
+
+    /// Whether a note of the log's end is there.
+    pub fn has_note(&self) -> bool {
+        self.contains(TIP_NOTE)
     }
 
     fn contains(&self, name: &str) -> bool {

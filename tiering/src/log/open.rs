@@ -10,6 +10,7 @@ use crate::offsets::Offset;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What a log is opened with.
 #[derive(Debug, Clone)]
@@ -26,6 +27,9 @@ pub struct OpenLog {
     pub health: Arc<DirHealth>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Names this boot of the machine: what the page cache holds outlives processes, but no boot. `None` if nobody knows:
+    /// no note of an earlier process is believed then, and none is written.
+    pub boot: Option<Uuid>,
     /// The directory was closed cleanly: files are trusted as they are.
     pub clean_shutdown: bool,
     /// From `recovery-point-offset-checkpoint`: below it everything was fsynced. 0 if unknown.
@@ -53,6 +57,8 @@ pub struct Recovered {
     pub bytes_cut: u64,
     /// Segments whose batches were read and checked.
     pub segments_scanned: usize,
+    /// The start of the active segment was taken as a note of this boot says; only what came after was read.
+    pub tip_believed: bool,
     /// Segments whose indexes were missing or wrong and were rebuilt.
     pub indexes_rebuilt: usize,
     /// No local log continues what the bucket holds, so it starts empty at the bucket's end; call [`Log::restore`]

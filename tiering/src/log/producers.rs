@@ -73,7 +73,9 @@ pub fn rebuild(
     now_ms: i64,
 ) -> Result<ProducerTable, SegmentError> {
     let known = snapshots(files, dir)?;
-    replay_from(files, dir, segments, &known, upto, upto, now_ms, |_| {})
+    let (mut table, from) = newest(files, dir, &known, segments.start(), upto, now_ms)?;
+    replay_onto(&mut table, segments, from, upto, now_ms, |_| {})?;
+    Ok(table)
 }
 
 /// A transaction that a marker ended.
@@ -88,31 +90,34 @@ pub struct Ended<'a> {
     pub producers: &'a ProducerTable,
 }
 
-/// As [`rebuild`], from the newest of the snapshots at `known` at or below `from`; shows every transaction that ends
-/// between that and `upto`.
-#[expect(clippy::too_many_arguments, reason = "a place, what lies there, and a span of it")]
-pub fn replay_from(
-    files: &dyn Files,
-    dir: &Path,
+/// Adds to `table`, which knows everything below `from`, what the batches up to `upto` tell; shows every transaction
+/// that ends on the way.
+pub fn replay_onto(
+    table: &mut ProducerTable,
     segments: &Segments,
-    known: &[Offset],
     from: Offset,
     upto: Offset,
     now_ms: i64,
     mut ended: impl FnMut(Ended<'_>),
-) -> Result<ProducerTable, SegmentError> {
-    let (mut table, from) = newest(files, dir, known, segments.start(), from, now_ms)?;
+) -> Result<(), SegmentError> {
     for segment in &segments.all()[segments.find(from)..] {
         if segment.base() >= upto {
             break;
         }
-        replay(segment, from, upto, now_ms, &mut table, &mut ended)?;
+        replay(segment, from, upto, now_ms, table, &mut ended)?;
     }
-    Ok(table)
+    Ok(())
 }
 
-/// The newest readable snapshot in `[start, upto]`; an empty table at `start` if there is none.
-fn newest(
+/// A table of these producers.
+pub fn table_of(states: Vec<ProducerState>, now_ms: i64) -> ProducerTable {
+    let mut table = ProducerTable::new();
+    states.into_iter().for_each(|state| table.load(state, now_ms));
+    table
+}
+
+/// The newest readable one of the snapshots at `known` in `[start, upto]`; an empty table at `start` if there is none.
+pub fn newest(
     files: &dyn Files,
     dir: &Path,
     known: &[Offset],
@@ -122,9 +127,7 @@ fn newest(
 ) -> io::Result<(ProducerTable, Offset)> {
     for at in known.iter().rev().copied().filter(|at| (start..=upto).contains(at)) {
         if let Some(states) = read(files, dir, at)? {
-            let mut table = ProducerTable::new();
-            states.into_iter().for_each(|state| table.load(state, now_ms));
-            return Ok((table, at));
+            return Ok((table_of(states, now_ms), at));
         }
     }
     Ok((ProducerTable::new(), start))

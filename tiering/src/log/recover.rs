@@ -9,8 +9,9 @@ use crate::hot::segment::{SEGMENT_BYTES_MAX, Segment};
 use crate::hot::segments::Segments;
 use crate::log::load::{Loaded, Loader, epochs_of};
 use crate::log::names::Names;
+use crate::log::noted::{Tip, forget_note};
 use crate::log::open::{OpenError, OpenLog, Recovered, RemoteEnd, remove_if_there};
-use crate::log::producers::{Ended, Snapshot, remove_snapshot, replay_from};
+use crate::log::producers::{Ended, Snapshot, newest, remove_snapshot, replay_onto, table_of};
 use crate::log::unified::{Chores, Log, Writer};
 use crate::log::unstable::{Unstable, aborted};
 use crate::offsets::Offset;
@@ -29,7 +30,7 @@ impl Log {
     pub fn open(open: OpenLog) -> Result<(Arc<Log>, Recovered), OpenError> {
         let names = Names::tidied(&*open.files, &open.dir)?;
         let loader = Loader::new(&open, &names);
-        let Loaded { segments, mut recovered, epochs, mut untold } = loader.load(&names.bases())?;
+        let Loaded { segments, mut recovered, epochs, mut untold, mut tip } = loader.load(&names.bases())?;
         let mut known = names.snapshots();
         let found = (!segments.is_empty())
             .then(|| Local::of(&open, segments, epochs, names.has_lineage()))
@@ -43,14 +44,22 @@ impl Log {
                 recovered.restarted_at_remote_end =
                     open.committed_remote_end.is_some_and(|remote| remote.at > Offset::ZERO);
                 untold.clear();
+                tip = None;
                 start_empty(&open, stale, &mut known)?
             }
         };
         let Local { segments, lineage, saved: saved_lineage, log_start } = local;
+        if tip.is_none() && names.has_note() {
+            // Nothing is written to the log before it is gone.
+            let failed = OpenError::storage(format!("remove a note in {}", open.dir.display()));
+            forget_note(&*open.files, &open.dir).map_err(failed)?;
+        }
+        recovered.tip_believed = tip.is_some();
+        let noted = tip.as_ref().map(|tip| tip.noted);
         let end = segments.end();
         let now_ms = open.clock.now_ms();
         let unstable = Unstable::default();
-        let producers = producers(&open, &segments, &known, &untold, &unstable, now_ms)?;
+        let producers = producers(&open, &segments, &known, tip, &untold, &unstable, now_ms)?;
         let recovery_point = if open.clean_shutdown { end } else { open.recovery_point.min(end) };
         let log = Arc::new(Log {
             id: open.id,
@@ -58,6 +67,7 @@ impl Log {
             files: open.files,
             health: open.health,
             clock: open.clock,
+            boot: open.boot,
             config: ArcSwap::from_pointee(open.config),
             segments: ArcSwap::from_pointee(segments),
             log_start: AtomicI64::new(log_start.0),
@@ -80,6 +90,7 @@ impl Log {
                 trash: Vec::new(),
                 producers_checked_ms: now_ms,
                 saved_lineage: saved_lineage.map(Arc::new),
+                noted,
             }),
         });
         log.note_undecided(&log.writer.lock().producers);
@@ -147,7 +158,7 @@ fn start_empty(open: &OpenLog, stale: Option<Local>, known: &mut Vec<Offset>) ->
         if open.committed_remote_end.is_none() {
             // Its records expired; who wrote them is still known. The bucket would tell us better.
             let (now_ms, unstable) = (open.clock.now_ms(), Unstable::default());
-            let table = producers(open, &stale, known, &[], &unstable, now_ms)?;
+            let table = producers(open, &stale, known, None, &[], &unstable, now_ms)?;
             Snapshot::of(&table, at).write(&*open.files, &open.dir).map_err(failed())?;
             keep = Some(at);
         }
@@ -177,11 +188,12 @@ fn start_empty(open: &OpenLog, stale: Option<Local>, known: &mut Vec<Offset>) ->
 }
 
 /// The producers as of the log's end, and on the way the aborted transactions of the segments at `untold`. `known` are
-/// the snapshots that lie there.
+/// the snapshots that lie there; a `tip` spares the batches below it.
 fn producers(
     open: &OpenLog,
     segments: &Segments,
     known: &[Offset],
+    tip: Option<Tip>,
     untold: &[Offset],
     unstable: &Unstable,
     now_ms: i64,
@@ -195,7 +207,14 @@ fn producers(
     for above in known.iter().filter(|at| **at > end) {
         remove_snapshot(&*open.files, &open.dir, *above).map_err(|error| failed(error.into()))?;
     }
-    let from = untold.first().map_or(end, |base| (*base).min(end));
+    let (mut table, from) = match tip {
+        Some(tip) => (table_of(tip.producers, now_ms), tip.next),
+        None => {
+            let from = untold.first().map_or(end, |base| (*base).min(end));
+            newest(&*open.files, &open.dir, known, segments.start(), from, now_ms)
+                .map_err(|error| failed(error.into()))?
+        }
+    };
     let note = |ended: Ended<'_>| {
         let base = ended.segment.base();
         if ended.outcome == Outcome::Abort && untold.binary_search(&base).is_ok() {
@@ -203,8 +222,7 @@ fn producers(
         }
         unstable.wait_for(ended.transaction);
     };
-    let table = replay_from(&*open.files, &open.dir, segments, known, from, end, now_ms, note);
-    let mut table = table.map_err(failed)?;
+    replay_onto(&mut table, segments, from, end, now_ms, note).map_err(failed)?;
     unstable.count_aborted(segments.all().iter().map(|segment| segment.transactions().len()).sum());
     table.expire(now_ms, open.config.producer_expiration_ms);
     Ok(table)

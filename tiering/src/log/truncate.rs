@@ -164,6 +164,7 @@ impl Log {
         to: Offset,
     ) -> Result<(), SegmentError> {
         let (at, cut) = find_cut(segments, to)?;
+        self.forget_tip(chores)?;
         let cut_at = cut.map_or(segments.all()[at].base(), |(_, base)| base).min(to);
         // The log start may lie inside the batch that goes; it never falls (I7).
         let end = cut_at.max(self.log_start());
@@ -238,6 +239,7 @@ impl Log {
 
     /// Every segment goes, newest first; a fresh one begins at `at`. Snapshots are the caller's to settle.
     fn start_over(&self, chores: &mut Chores, writer: &mut Writer, at: Offset) -> io::Result<()> {
+        self.forget_tip(chores)?;
         let mut dropped = self.segments.load().all().to_vec();
         dropped.reverse();
         self.discard(chores, &dropped)?;

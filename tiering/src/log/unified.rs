@@ -10,6 +10,7 @@ use crate::hot::file::Files;
 use crate::hot::health::{DirHealth, is_full};
 use crate::hot::segments::Segments;
 use crate::log::agenda::Bell;
+use crate::log::noted::Noted;
 use crate::log::producers::Snapshot;
 use crate::log::unstable::Unstable;
 use crate::offsets::{LogOffsets, Offset};
@@ -20,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
 
 /// One log. Cheap to share (`Arc<Log>`).
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Log {
     pub(super) files: Arc<dyn Files>,
     pub(super) health: Arc<DirHealth>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Names this boot of the machine; `None` if nobody knows.
+    pub(super) boot: Option<Uuid>,
     pub(super) config: ArcSwap<LogConfig>,
     /// Replaced whole; only the holder of `writer` adds to it, only the holder of `chores` takes from it.
     pub(super) segments: ArcSwap<Segments>,
@@ -75,6 +79,8 @@ pub(super) struct Chores {
     pub producers_checked_ms: i64,
     /// The lineage as it lies on disk.
     pub saved_lineage: Option<Arc<Lineage>>,
+    /// What is written down of the active segment.
+    pub noted: Option<Noted>,
 }
 
 /// Files renamed to `.deleted`, oldest first.

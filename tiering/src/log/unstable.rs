@@ -57,6 +57,11 @@ impl Unstable {
         self.first_waiting(|ended| ended.last_offset < end);
     }
 
+    /// Whether any transaction is open, waits, or was ever aborted here.
+    pub fn holds_any(&self) -> bool {
+        self.first_open().is_some() || self.waits.load(Ordering::Acquire) || self.has_aborted()
+    }
+
     /// The oldest open transaction is another one now, or none is.
     pub fn set_open(&self, producers: &ProducerTable) {
         let first = producers.first_undecided().map_or(i64::MAX, |offset| offset.0);

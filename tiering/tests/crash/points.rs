@@ -147,6 +147,7 @@ fn no_leftovers(disk: &TwinDisk, found: &[Batch], log_start: Offset) {
     for file in disk.list(&dir).expect("a directory") {
         let known = firnline_tiering::hot::dir::parse_file_name(&file).is_some()
             || file == "leader-epoch-checkpoint"
+            || file == "tip-note"
             || file == "partition.metadata";
         assert!(known, "{file} is left over ({} batches, log start {log_start})", found.len());
     }

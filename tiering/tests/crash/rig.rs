@@ -56,6 +56,7 @@ fn config() -> LogConfig {
         file_delete_delay_ms: 5,
         retention_bytes: 3500,
         retention_ms: -1,
+        tip_note_bytes: 200,
         ..LogConfig::default()
     }
 }
@@ -88,6 +89,7 @@ impl Process {
             files,
             health: Arc::default(),
             clock: clock.clone(),
+            boot: Some(disk.boot()),
             clean_shutdown: directory.was_clean(),
             recovery_point,
             log_start,

@@ -44,6 +44,7 @@ pub struct Home {
     pub clock: Arc<TestClock>,
     pub files: Arc<dyn Files>,
     pub config: LogConfig,
+    pub boot: Option<uuid::Uuid>,
 }
 
 impl Home {
@@ -60,7 +61,7 @@ impl Home {
     pub fn with(files: Arc<dyn Files>, config: LogConfig) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
-        Self { dir, clock, files, config }
+        Self { dir, clock, files, config, boot: None }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -84,6 +85,7 @@ impl Home {
             files: self.files.clone(),
             health: Arc::default(),
             clock: self.clock.clone(),
+            boot: self.boot,
             clean_shutdown: false,
             recovery_point: Offset::ZERO,
             log_start: Offset::ZERO,

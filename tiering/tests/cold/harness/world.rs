@@ -174,6 +174,7 @@ pub fn open_log(world: &World, edit: impl FnOnce(&mut LogConfig)) -> Arc<Log> {
         files: Arc::new(OsFiles),
         health: Arc::default(),
         clock: world.clock.clone(),
+        boot: None,
         clean_shutdown: false,
         recovery_point: Offset(0),
         log_start: Offset(0),

@@ -104,6 +104,8 @@ struct State {
     /// The process that may use the disk now; handles remember theirs.
     process: u64,
     dead: bool,
+    /// How often the power came back.
+    boots: u128,
     capacity: u64,
 }
 
@@ -115,6 +117,7 @@ impl TwinDisk {
             locked: BTreeSet::new(),
             process: 0,
             dead: false,
+            boots: 1,
             capacity: 1 << 40,
         };
         Self { state: Arc::new(Mutex::new(state)), nature }
@@ -140,6 +143,7 @@ impl TwinDisk {
     pub fn lose_power(&self, seed: u64) {
         let mut state = self.state();
         state.die();
+        state.boots += 1;
         let mut dice = Dice::new(seed);
         for node in state.nodes.values_mut() {
             match node {
@@ -160,6 +164,11 @@ impl TwinDisk {
     /// A new process may use the disk.
     pub fn revive(&self) {
         self.state().dead = false;
+    }
+
+    /// What names this boot of the machine.
+    pub fn boot(&self) -> uuid::Uuid {
+        uuid::Uuid::from_u128(self.state().boots)
     }
 
     /// Whether the process died and was not replaced yet.
