@@ -7,6 +7,7 @@ pub mod cleaner;
 pub mod disk;
 pub mod doors;
 pub mod durability;
+mod hands;
 pub mod housekeeping;
 pub mod life;
 pub mod lifecycle;

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firnline_controller::id::TopicId;
 use firnline_tiering::clock::Clock;
@@ -25,6 +24,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::broker::doors::Doors;
+use crate::broker::hands::Hands;
 use crate::broker::log_dir::LogDir;
 use crate::broker::storage_error::StorageError;
 use crate::config::broker::BrokerConfig;
@@ -54,8 +54,7 @@ pub struct Storage {
     placing: Mutex<()>,
     /// Where logs note that housekeeping should look at them.
     stirs: Arc<Stirs>,
-    /// Everything has one order, in a simulation: one thread works on many logs.
-    in_order: bool,
+    hands: Hands,
 }
 
 /// Logs opened or closed at the same time. Each waits for a few fsyncs, which the file system joins.
@@ -134,7 +133,7 @@ impl Storage {
                 Err(error) => return Err(error),
             }
         }
-        let in_order = doors.single_threaded;
+        let hands = Hands { in_order: doors.single_threaded };
         let (moves, unfinished, placing, stirs) = Default::default();
         let storage = Self {
             dirs,
@@ -147,7 +146,7 @@ impl Storage {
             unfinished,
             placing,
             stirs,
-            in_order,
+            hands,
         };
         storage.settle_moves()?;
         Ok(storage)
@@ -200,7 +199,7 @@ impl Storage {
             let held = dir.logs.lock();
             names.retain(|name| name.name != QUORUM_LOG && !held.contains_key(name));
             drop(held);
-            let topics = self.by_many_hands(HANDS, &names, |name| topic_in(dir, name));
+            let topics = self.hands.share(HANDS, &names, |name| topic_in(dir, name));
             for (name, topic) in names.into_iter().zip(topics) {
                 found.push((name, topic?.flatten()));
             }
@@ -211,7 +210,7 @@ impl Storage {
     /// Makes the names that opening left in the directories of these logs durable, before anything is appended to
     /// them. A log where that fails is offline, and the log says so.
     pub fn settle_names(&self, opened: &[PartitionHandle]) {
-        self.by_many_hands(SYNC_HANDS, opened, |partition| {
+        self.hands.share(SYNC_HANDS, opened, |partition| {
             let log = partition.log();
             if let Err(error) = log.settle_names() {
                 tracing::error!(log = %log.id(), %error, "log is offline");
@@ -224,7 +223,7 @@ impl Storage {
     pub fn open_logs(&self, wanted: Vec<Wanted>) -> Vec<Result<Opened, StorageError>> {
         // A new log waits for two fsyncs, one that is there for none.
         let hands = if wanted.iter().any(|wanted| wanted.fresh) { SYNC_HANDS } else { HANDS };
-        let opened = self.by_many_hands(hands, &wanted, |wanted| self.open_log(wanted));
+        let opened = self.hands.share(hands, &wanted, |wanted| self.open_log(wanted));
         if wanted.is_empty() {
             return opened;
         }
@@ -242,35 +241,6 @@ impl Storage {
             }
         });
         kept.collect()
-    }
-
-    /// Does `each` for all of `list` on a few threads; answers in the list's order.
-    fn by_many_hands<T: Sync, R: Send>(
-        &self,
-        hands: usize,
-        list: &[T],
-        each: impl Fn(&T) -> R + Sync,
-    ) -> Vec<R> {
-        let hands = hands.min(list.len());
-        if self.in_order || hands <= 1 {
-            return list.iter().map(each).collect();
-        }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(one) = list.get(at) else { return done };
-                done.push((at, each(one)));
-            }
-        };
-        let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..hands).map(|_| scope.spawn(work)).collect();
-            let joined = threads.into_iter().map(|thread| thread.join());
-            joined.flat_map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-        });
-        done.sort_unstable_by_key(|(at, _)| *at);
-        done.into_iter().map(|(_, result)| result).collect()
     }
 
     fn open_log(&self, wanted: &Wanted) -> Result<Opened, StorageError> {
@@ -454,7 +424,7 @@ impl Storage {
     /// Closes every log and leaves the clean-shutdown markers: the last thing a clean stop does. A directory with a
     /// log that failed to close gets no marker, so that the next start checks it.
     pub fn close(&self, hosted: &[PartitionHandle], broker_epoch: i64) -> Result<(), StorageError> {
-        let closed = self.by_many_hands(HANDS, hosted, |partition| {
+        let closed = self.hands.share(HANDS, hosted, |partition| {
             partition.resign();
             let log = partition.log();
             let failed = |source| StorageError::Failed { log: log.id().to_string(), source };
