@@ -13,12 +13,11 @@ use firnline_tiering::config::LogConfig;
 use firnline_tiering::entropy::Entropy;
 use firnline_tiering::hot::file::Files;
 use firnline_tiering::hot::health::DirHealth;
-use firnline_tiering::log::agenda::Stirs;
 use firnline_tiering::log::directory::{
     CheckpointKind, DirectoryError, DirectoryOwner, LogDirectory, LogName, Offsets,
 };
 use firnline_tiering::log::open::{OpenLog, Recovered, RemoteEnd};
-use firnline_tiering::log::unified::Log;
+use firnline_tiering::log::unified::{Log, Stirs};
 use firnline_tiering::offsets::Offset;
 use parking_lot::Mutex;
 use uuid::Uuid;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use firnline_controller::id::TopicId;
 use firnline_tiering::cold::store::backoff;
 use firnline_tiering::gc::{follow_row, purge_log, retain};
-use firnline_tiering::log::agenda::Stirs;
+use firnline_tiering::log::unified::Stirs;
 use firnline_tiering::offload::context::{Led, OffloadError, Tier};
 use firnline_tiering::offload::settle::settle_all;
 use firnline_tiering::offload::task::offload_once;

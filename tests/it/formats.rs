@@ -175,6 +175,15 @@ async fn every_name_on_disk_and_in_the_bucket_has_its_line() {
         .with_key(crate::harness::asks::text("readers"))
         .with_key_type(0);
     until("groups have their topic", async || client.call(2, &find).await.unwrap().error_code == 0).await;
+    // An active segment that grows is noted.
+    client.create("growing", 1, &[]).await;
+    let long = "x".repeat(300_000);
+    client.call(9, &production("growing", 1, vec![(0, batch(&[&long]))])).await.unwrap();
+    until("its end is noted", async || {
+        seen.look(&broker).await;
+        seen.disk.iter().any(|name| name.ends_with("/tip-note"))
+    })
+    .await;
     client.create("short-lived", 1, &[]).await;
     client.call(9, &production("short-lived", 1, vec![(0, batch(&["x"]))])).await.unwrap();
     assert_eq!(client.delete("short-lived").await, 0);

@@ -394,9 +394,9 @@ fn a_note_goes_before_the_bytes_it_speaks_of() {
     assert!(!OsFiles.exists(&note));
     fill(&home, &log, 30);
     log.maintain().expect("maintains");
-    let known = looks(&log);
+    let (known, recovery_point) = (looks(&log), log.recovery_point());
     drop(log);
-    let (log, recovered) = home.open(false, Offset::ZERO, Offset::ZERO);
+    let (log, recovered) = home.open(false, recovery_point, Offset::ZERO);
     assert_eq!(looks(&log), known);
     assert!(recovered.tip_believed, "the next note speaks of what came instead");
 }

@@ -2,64 +2,10 @@
 //! due by the clock. It does nothing to them. Invariant: a log to which nothing happens and where nothing is due costs
 //! nothing, and what happens to a log while it is looked at brings the next look.
 
-use crate::log::unified::Log;
-use parking_lot::Mutex;
+use crate::log::unified::{Log, Stirs};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-
-/// Where logs note that something happened to them. It grows to one note per log at most.
-#[derive(Debug, Default)]
-pub struct Stirs {
-    noted: Mutex<Vec<(u64, Weak<Log>)>>,
-    told: AtomicU64,
-    rung: AtomicU64,
-}
-
-impl Stirs {
-    /// How often a log noted itself so far: as long as it stays the same, nothing happened to any log.
-    pub fn rung(&self) -> u64 {
-        self.rung.load(Ordering::Acquire)
-    }
-}
-
-/// How a log finds the list it notes itself in.
-#[derive(Debug)]
-pub(super) struct Bell {
-    list: Arc<Stirs>,
-    number: u64,
-    log: Weak<Log>,
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.list.noted.lock().push((self.number, self.log.clone()));
-        self.list.rung.fetch_add(1, Ordering::Release);
-    }
-}
-
-impl Log {
-    /// From now on the log notes there that something happened to it; at once, since nobody looked yet. A log is told
-    /// one list; a second is passed over.
-    pub fn note_in(self: &Arc<Self>, list: &Arc<Stirs>) {
-        let number = list.told.fetch_add(1, Ordering::Relaxed);
-        let bell = Bell { list: list.clone(), number, log: Arc::downgrade(self) };
-        if self.bell.set(bell).is_ok() {
-            self.stirred.store(false, Ordering::Release);
-            self.stir();
-        }
-    }
-
-    /// Something happened: the next look of housekeeping includes this log. Called once that is visible: the flag is
-    /// always written, so that whoever takes it back sees what happened before.
-    pub(super) fn stir(&self) {
-        if !self.stirred.swap(true, Ordering::AcqRel)
-            && let Some(bell) = self.bell.get()
-        {
-            bell.ring();
-        }
-    }
-}
 
 /// The logs to look at, and when. Kept by whoever does the housekeeping.
 #[derive(Debug, Default)]
@@ -74,8 +20,7 @@ impl Agenda {
     /// Takes every log that has a note in `list` or is due by `now_ms`, each once, in the order in which they were told
     /// the list. Give each back to [`Agenda::plan`] when it was looked at.
     pub fn take(&mut self, list: &Stirs, now_ms: i64) -> Vec<(u64, Arc<Log>)> {
-        let mut taken: BTreeMap<u64, Weak<Log>> =
-            std::mem::take(&mut *list.noted.lock()).into_iter().collect();
+        let mut taken: BTreeMap<u64, Weak<Log>> = list.take().into_iter().collect();
         while let Some(first) = self.planned.first_entry().filter(|first| first.key().0 <= now_ms) {
             let ((_, number), log) = first.remove_entry();
             self.when.remove(&number);

@@ -12,7 +12,7 @@ use crate::hot::index::MemoryIndex;
 use crate::hot::recovery::{Begin, Depth, Walk};
 use crate::hot::tip_note::TipNote;
 use crate::log::open::{OpenLog, remove_if_there};
-use crate::log::unified::{Chores, Log};
+use crate::log::unified::{Chores, Log, Noted};
 use crate::offsets::Offset;
 use crate::producer::snapshot::{decode_producers, encode_producers};
 use crate::producer::state::ProducerState;
@@ -24,14 +24,6 @@ const PER_NOTE: u64 = 8;
 
 /// Largest note that is read: full indexes, and the producers of a full table.
 const NOTE_MAX: u64 = 96 << 20;
-
-/// The note that lies on disk.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Noted {
-    base: Offset,
-    bytes: u64,
-    size: u64,
-}
 
 impl Noted {
     /// Whether so much was appended since that the next one pays.

@@ -9,8 +9,6 @@ use crate::epoch::{LeaderEpoch, Lineage};
 use crate::hot::file::Files;
 use crate::hot::health::{DirHealth, is_full};
 use crate::hot::segments::Segments;
-use crate::log::agenda::Bell;
-use crate::log::noted::Noted;
 use crate::log::producers::Snapshot;
 use crate::log::unstable::Unstable;
 use crate::offsets::{LogOffsets, Offset};
@@ -20,7 +18,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use uuid::Uuid;
 
 /// One log. Cheap to share (`Arc<Log>`).
@@ -83,11 +81,78 @@ pub(super) struct Chores {
     pub noted: Option<Noted>,
 }
 
+/// The note of the active segment that lies on disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted {
+    pub base: Offset,
+    pub bytes: u64,
+    /// Of the note itself.
+    pub size: u64,
+}
+
 /// Files renamed to `.deleted`, oldest first.
 #[derive(Debug)]
 pub(super) struct Trash {
     pub due_ms: i64,
     pub paths: Vec<PathBuf>,
+}
+
+/// Where logs note that something happened to them. It grows to one note per log at most.
+#[derive(Debug, Default)]
+pub struct Stirs {
+    noted: Mutex<Vec<(u64, Weak<Log>)>>,
+    told: AtomicU64,
+    rung: AtomicU64,
+}
+
+impl Stirs {
+    /// Takes the notes: each log's number, rising in the order in which they were told the list, and the log.
+    pub(super) fn take(&self) -> Vec<(u64, Weak<Log>)> {
+        std::mem::take(&mut *self.noted.lock())
+    }
+
+    /// How often a log noted itself so far: as long as it stays the same, nothing happened to any log.
+    pub fn rung(&self) -> u64 {
+        self.rung.load(Ordering::Acquire)
+    }
+}
+
+/// How a log finds the list it notes itself in.
+#[derive(Debug)]
+pub(super) struct Bell {
+    list: Arc<Stirs>,
+    number: u64,
+    log: Weak<Log>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.list.noted.lock().push((self.number, self.log.clone()));
+        self.list.rung.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Log {
+    /// From now on the log notes there that something happened to it; at once, since nobody looked yet. A log is told
+    /// one list; a second is passed over.
+    pub fn note_in(self: &Arc<Self>, list: &Arc<Stirs>) {
+        let number = list.told.fetch_add(1, Ordering::Relaxed);
+        let bell = Bell { list: list.clone(), number, log: Arc::downgrade(self) };
+        if self.bell.set(bell).is_ok() {
+            self.stirred.store(false, Ordering::Release);
+            self.stir();
+        }
+    }
+
+    /// Something happened: the next look of housekeeping includes this log. Called once that is visible: the flag is
+    /// always written, so that whoever takes it back sees what happened before.
+    pub(super) fn stir(&self) {
+        if !self.stirred.swap(true, Ordering::AcqRel)
+            && let Some(bell) = self.bell.get()
+        {
+            bell.ring();
+        }
+    }
 }
 
 impl Log {
