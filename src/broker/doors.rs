@@ -8,7 +8,7 @@ use std::sync::Arc;
 use firnline_tiering::clock::{Clock, SystemClock};
 use firnline_tiering::cold::store::Store;
 use firnline_tiering::entropy::{Entropy, OsEntropy};
-use firnline_tiering::hot::file::{Files, OsFiles};
+use firnline_tiering::hot::file::{Files, OpenMode, OsFiles};
 use tokio::runtime::{Builder, Handle, Runtime};
 use uuid::Uuid;
 
@@ -59,8 +59,10 @@ impl Doors {
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 fn boot_id(files: &dyn Files) -> Option<Uuid> {
-    let text = files.read_all(Path::new(BOOT_ID), 64).ok()?;
-    Uuid::try_parse(std::str::from_utf8(&text).ok()?.trim()).ok()
+    let mut text = [0; 36];
+    // Not by its length, which the kernel gives as 0.
+    files.open(Path::new(BOOT_ID), OpenMode::Read).ok()?.read_exact_at(&mut text, 0).ok()?;
+    Uuid::try_parse_ascii(&text).ok()
 }
 
 /// The runtimes beside the serving cores.
@@ -126,5 +128,17 @@ impl Runtimes {
     /// Ends them without waiting for what still runs.
     pub fn stop(self) {
         self.own.into_iter().rev().for_each(Runtime::shutdown_background);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_of_linux_has_a_name_that_stays() {
+        let boot = boot_id(&OsFiles);
+        assert_eq!(boot.is_some(), Path::new(BOOT_ID).exists());
+        assert_eq!(boot, boot_id(&OsFiles));
     }
 }

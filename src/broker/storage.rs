@@ -134,19 +134,8 @@ impl Storage {
         }
         let hands = Hands { in_order: doors.single_threaded };
         let (moves, unfinished, placing, stirs) = Default::default();
-        let storage = Self {
-            dirs,
-            unopened,
-            files,
-            clock,
-            entropy,
-            boot,
-            moves,
-            unfinished,
-            placing,
-            stirs,
-            hands,
-        };
+        let storage =
+            Self { dirs, unopened, files, clock, entropy, boot, moves, unfinished, placing, stirs, hands };
         storage.settle_moves()?;
         Ok(storage)
     }

@@ -122,6 +122,7 @@ impl Nodes {
         let mut doors = Doors::real();
         if let Some((disk, _)) = self.twins.get(&id) {
             doors.files = Arc::new(disk.clone());
+            doors.boot = Some(disk.boot());
         }
         Broker::start(config, doors).await
     }

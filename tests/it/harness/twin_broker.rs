@@ -18,7 +18,7 @@ pub async fn start(disk: &TwinDisk, set: &[&str]) -> Broker {
     let set = own.iter().chain(set).map(|each| (*each).to_owned()).collect();
     let loaded = load(&Places { set, ..Places::default() }).expect("settings of a flow");
     let config = build(loaded.settings, true).expect("a configuration of a flow").config;
-    let doors = Doors { files: Arc::new(disk.clone()), ..Doors::real() };
+    let doors = Doors { files: Arc::new(disk.clone()), boot: Some(disk.boot()), ..Doors::real() };
     Broker::start(config, doors).await.expect("the broker starts")
 }
 
