@@ -332,9 +332,12 @@ impl Controller {
         let this = self.clone();
         let answer = self.runtime.spawn(async move {
             this.node
-                .answer(request, async |body| {
-                    let asked =
+                .answer(request, async |from, body| {
+                    let asked: Asked =
                         serial::decode(&body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+                    if let Some(other) = asked.request.speaks_for().filter(|other| *other != from) {
+                        return Err(Refusal::Sender(format!("node {from} asks for broker {other}")));
+                    }
                     let reply = this.decide(asked).await;
                     serial::encode(&reply).map_err(|error| Refusal::Malformed(error.to_string()))
                 })
@@ -465,10 +468,18 @@ impl Controller {
             Some(answer) => return Ok(self.answered(answer)),
             None => {}
         }
+        let unregistered = match &asked.request {
+            Request::UnregisterBroker(id) => Some(*id),
+            _ => None,
+        };
         let (reply, answer) = oneshot::channel();
         let stopped = || Unavailable::Stopped("it takes no requests".to_owned());
         self.commands.send(Command::Decide(asked, reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        let answered = answer.await.map_err(|_| stopped())??;
+        if let (Some(gone), Answer::UnregisterBroker(Ok(()))) = (unregistered, &answered.answer) {
+            self.node.forget(gone).await;
+        }
+        Ok(answered)
     }
 
     fn answered(&self, answer: Answer) -> Answered {

@@ -402,6 +402,26 @@ pub enum FeatureLevelError {
         /// The newest.
         newest: u16,
     },
+    /// A voter's binary does not know it.
+    #[error("controller {id} can run at feature levels up to {newest}, not {asked}: update it first")]
+    UnsupportedByVoter {
+        /// The voter.
+        id: BrokerId,
+        /// Its newest.
+        newest: u16,
+        /// As asked.
+        asked: u16,
+    },
+    /// A voter has not said what its binary knows.
+    #[error(
+        "controller {id} has not been heard, so that nobody knows whether it can run at feature level {asked}: start it, or remove it from the voters"
+    )]
+    UnheardVoter {
+        /// The voter.
+        id: BrokerId,
+        /// As asked.
+        asked: u16,
+    },
     /// A registered broker's binary does not know it.
     #[error("broker {id} can run at feature levels {min} to {max}, not {asked}")]
     UnsupportedByBroker {
@@ -464,6 +484,9 @@ pub enum VoterError {
     /// It votes already.
     #[error("node {0} is a voter already")]
     AlreadyVotes(BrokerId),
+    /// Another directory of that node votes already: the one it had before its disk was wiped.
+    #[error("node {0} is a voter already, under another directory id: remove that voter first")]
+    VotesElsewhere(BrokerId),
     /// It misses entries; one that cannot vote for them yet would make the quorum weaker.
     #[error("node {0} has not caught up with the leader")]
     NotCaughtUp(BrokerId),

@@ -97,6 +97,18 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The broker that alone may ask this, if it is for one.
+    pub fn speaks_for(&self) -> Option<BrokerId> {
+        match self {
+            Request::Register(broker) => Some(broker.id),
+            Request::Heartbeat(beat) => Some(beat.id),
+            Request::AlterPartitions { from, .. } => Some(*from),
+            _ => None,
+        }
+    }
+}
+
 /// What the leader answers, arm by arm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each arm answers the request of its name")]

@@ -160,7 +160,7 @@ impl Server {
         level: u16,
         validate_only: bool,
     ) -> Result<Decision<()>, FeatureLevelError> {
-        let decision = features::update(&self.draft.image, level)?;
+        let decision = features::update(&self.draft.image, &self.node.levels(), level)?;
         Ok(if validate_only { Decision::nothing_to_do(()) } else { decision })
     }
 

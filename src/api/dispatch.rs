@@ -9,10 +9,12 @@ use crate::api::admin::{
 };
 use crate::api::admission::takes;
 use crate::api::context::{Answer, Context};
-use crate::api::data::{delete_records, fetch, init_producer_id, leader_epoch, list_offsets, produce};
+use crate::api::data::{
+    delete_records, describe_producers, fetch, init_producer_id, leader_epoch, list_offsets, produce,
+};
 use crate::api::groups::{
     delete_groups, describe_groups, find_coordinator, heartbeat, join_group, leave_group, list_groups,
-    offset_commit, offset_fetch, sync_group,
+    offset_commit, offset_delete, offset_fetch, sync_group,
 };
 use crate::api::session::{api_versions, nodes};
 use crate::api::topics::{
@@ -46,6 +48,7 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::IncrementalAlterConfigs(request) => alter_configs::handle(ctx, &header, request),
         Body::DescribeCluster(request) => cluster::handle(ctx, &header, &request),
         Body::DescribeLogDirs(request) => log_dirs::handle(ctx, &header, &request),
+        Body::DescribeProducers(request) => describe_producers::handle(ctx, &header, request),
         Body::InitProducerId(request) => init_producer_id::handle(ctx, &header, request),
         Body::FindCoordinator(request) => find_coordinator::handle(ctx, &header, request),
         Body::JoinGroup(request) => join_group::handle(ctx, &header, request),
@@ -57,6 +60,7 @@ pub fn dispatch(ctx: &Context, request: Request) -> Answer {
         Body::DescribeGroups(request) => describe_groups::handle(ctx, &header, request),
         Body::ListGroups(request) => list_groups::handle(ctx, &header, request),
         Body::DeleteGroups(request) => delete_groups::handle(ctx, &header, request),
+        Body::OffsetDelete(request) => offset_delete::handle(ctx, &header, request),
         Body::AlterReplicaLogDirs(request) => move_log_dirs::handle(ctx, &header, &request),
         Body::ElectLeaders(request) => elect_leaders::handle(ctx, &header, request),
         Body::AlterPartitionReassignments(request) => reassign::alter(ctx, &header, request),

@@ -349,7 +349,9 @@ mod admin {
             match error {
                 FeatureLevelError::Downgrade { .. }
                 | FeatureLevelError::Unknown { .. }
-                | FeatureLevelError::UnsupportedByBroker { .. } => ErrorCode::InvalidUpdateVersion,
+                | FeatureLevelError::UnsupportedByBroker { .. }
+                | FeatureLevelError::UnsupportedByVoter { .. }
+                | FeatureLevelError::UnheardVoter { .. } => ErrorCode::InvalidUpdateVersion,
                 FeatureLevelError::Unavailable(unavailable) => unavailable.into(),
             }
         }
@@ -359,7 +361,7 @@ mod admin {
         fn from(error: &VoterError) -> ErrorCode {
             match error {
                 VoterError::Unknown(_) | VoterError::NoVoter(_) => ErrorCode::VoterNotFound,
-                VoterError::AlreadyVotes(_) => ErrorCode::DuplicateVoter,
+                VoterError::AlreadyVotes(_) | VoterError::VotesElsewhere(_) => ErrorCode::DuplicateVoter,
                 VoterError::NotCaughtUp(_) | VoterError::InProgress => ErrorCode::RequestTimedOut,
                 VoterError::LastVoter(_) => ErrorCode::InvalidRequest,
                 VoterError::Unavailable(unavailable) => unavailable.into(),
@@ -395,6 +397,7 @@ mod groups {
                 GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
                 GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
                 GroupError::NonEmpty => ErrorCode::NonEmptyGroup,
+                GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
                 GroupError::NotFound => ErrorCode::GroupIdNotFound,
                 GroupError::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
                 GroupError::RecordTooLarge => ErrorCode::InvalidCommitOffsetSize,

@@ -23,14 +23,11 @@ pub(super) enum Arrival {
 
 impl Arrival {
     /// Begins to send life signs, where others wait for them.
-    pub(super) fn begin(self, shared: &Arc<Shared>, doors: &Doors, runtimes: &Runtimes) -> Joined {
+    pub(super) fn begin(self, runtimes: &Runtimes) -> Joined {
         match self {
             Arrival::NoBroker => Joined::without_broker(),
             Arrival::Alone(epoch) => Joined::alone(epoch),
-            Arrival::Registered(life) => {
-                runtimes.peers.spawn(try_advertised(doors.net.clone(), shared.listeners.clone()));
-                life.begin(&runtimes.peers)
-            }
+            Arrival::Registered(life) => life.begin(&runtimes.peers),
         }
     }
 }
@@ -49,6 +46,8 @@ pub(super) async fn register(
     if shared.config.quorum.is_none() {
         return Ok(Arrival::Alone(shared.controller.register_broker(registration).await?));
     }
+    // Beside the registration, which fails where the quorum reaches this node by an address that leads nowhere.
+    runtimes.peers.spawn(try_advertised(doors.net.clone(), shared.listeners.clone()));
     let parts = Parts {
         controller: shared.controller.clone(),
         registration,

@@ -127,7 +127,7 @@ async fn assemble(
     let offline = start_offline(&shared, runtimes).await;
     shared.serving.store(true, Ordering::Release);
     accepting.extend(gate.open(clients, &runtimes.quorum));
-    let joined = life.begin(&shared, &doors, runtimes);
+    let joined = life.begin(runtimes);
     let rounds = durability::start(&shared, &storage, runtimes);
     let (chores, lost) = start_chores(&shared, &storage, tiers.as_ref(), &stop, runtimes, exchanges);
     let mut following = start_following(&shared, assignment, runtimes);

@@ -19,7 +19,9 @@ pub fn main() -> ExitCode {
         Command::Bench(command) => wait_for(async move { bench::run::run(&command).await }).and_then(print),
         Command::Log(command) => log::run::run(&command),
         Command::Config(command) => config::run(&command).and_then(print),
-        Command::Storage(command) => wait_for(async move { storage::run(&command).await }).and_then(print),
+        Command::Storage(command) => {
+            wait_for(async move { storage::run::run(&command).await }).and_then(print)
+        }
         Command::Topic(command) => wait_for(async move { topic::run(&command).await }).and_then(print),
         Command::Cluster(command) => {
             wait_for(async move { cluster::run::run(&command).await }).and_then(print)

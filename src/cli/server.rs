@@ -19,7 +19,7 @@ use crate::broker::lifecycle::Broker;
 use crate::cli::arguments::Server;
 use crate::cli::configuration::{self, Configuration, process_environment};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::storage::{DEV_PREFIX, Disks};
+use crate::cli::storage::disks::{DEV_PREFIX, Disks};
 use crate::config::broker::BrokerConfig;
 use crate::telemetry::http::{self, Bound};
 use crate::telemetry::metrics::Seen;

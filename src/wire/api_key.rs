@@ -64,12 +64,16 @@ pub enum ApiKey {
     AlterPartitionReassignments = 45,
     /// Moves under way.
     ListPartitionReassignments = 46,
+    /// Forget some of a group's offsets.
+    OffsetDelete = 47,
     /// Voters, observers and their places in the metadata log.
     DescribeQuorum = 55,
     /// Raise the cluster's feature level.
     UpdateFeatures = 57,
     /// Cluster id, controller, brokers.
     DescribeCluster = 60,
+    /// Who writes to a partition.
+    DescribeProducers = 61,
     /// Forget a broker that is gone.
     UnregisterBroker = 64,
     /// Topics page by page.
@@ -148,9 +152,11 @@ pub const TABLE: &[Api] = &[
     Api { key: ApiKey::IncrementalAlterConfigs, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible_from: 1, doc: "Change configuration.", test: "every_version::admin::incremental_alter_configs", outside: "librdkafka 1; Java 1" },
     Api { key: ApiKey::AlterPartitionReassignments, name: "AlterPartitionReassignments", min: 0, max: 1, flexible_from: 0, doc: "Give partitions other replicas.", test: "every_version::cluster::alter_partition_reassignments", outside: "" },
     Api { key: ApiKey::ListPartitionReassignments, name: "ListPartitionReassignments", min: 0, max: 0, flexible_from: 0, doc: "Moves under way.", test: "every_version::cluster::list_partition_reassignments", outside: "" },
+    Api { key: ApiKey::OffsetDelete, name: "OffsetDelete", min: 0, max: 0, flexible_from: i16::MAX, doc: "Forget some of a group's offsets.", test: "every_version::groups::offset_delete", outside: "Java 0" },
     Api { key: ApiKey::DescribeQuorum, name: "DescribeQuorum", min: 0, max: 2, flexible_from: 0, doc: "Voters, observers and their places in the metadata log.", test: "every_version::cluster::describe_quorum", outside: "Java 2" },
     Api { key: ApiKey::UpdateFeatures, name: "UpdateFeatures", min: 0, max: 2, flexible_from: 0, doc: "Raise the cluster's feature level.", test: "every_version::cluster::update_features", outside: "" },
     Api { key: ApiKey::DescribeCluster, name: "DescribeCluster", min: 0, max: 2, flexible_from: 0, doc: "Cluster id, controller, brokers.", test: "every_version::admin::describe_cluster", outside: "Java 2" },
+    Api { key: ApiKey::DescribeProducers, name: "DescribeProducers", min: 0, max: 0, flexible_from: 0, doc: "Who writes to a partition.", test: "every_version::data::describe_producers", outside: "Java 0" },
     Api { key: ApiKey::UnregisterBroker, name: "UnregisterBroker", min: 0, max: 0, flexible_from: 0, doc: "Forget a broker that is gone.", test: "every_version::cluster::unregister_broker", outside: "Java 0" },
     Api { key: ApiKey::DescribeTopicPartitions, name: "DescribeTopicPartitions", min: 0, max: 0, flexible_from: 0, doc: "Topics page by page.", test: "every_version::admin::describe_topic_partitions", outside: "Java 0" },
     Api { key: ApiKey::AddRaftVoter, name: "AddRaftVoter", min: 0, max: 0, flexible_from: 0, doc: "Let a controller vote.", test: "every_version::cluster::add_raft_voter", outside: "" },

@@ -59,10 +59,11 @@ pub fn markdown(evidence: &[Spoken]) -> String {
     for api in TABLE {
         let Api { key, name, min, max, flexible_from, doc, test, outside } = *api;
         let outside = clients(key.code(), outside, evidence);
+        let flexible = if flexible_from > max { "-".to_owned() } else { flexible_from.to_string() };
         // cannot fail: writing to a string.
         let _ = writeln!(
             page,
-            "| {} | {name} | {min}-{max} | {flexible_from} | {doc} | `{test}` | {outside} |",
+            "| {} | {name} | {min}-{max} | {flexible} | {doc} | `{test}` | {outside} |",
             key.code()
         );
     }

@@ -57,6 +57,10 @@ pub enum Body {
     DescribeLogDirs(DescribeLogDirsRequest),
     CreatePartitions(CreatePartitionsRequest),
     DeleteGroups(DeleteGroupsRequest),
+    /// Key 61.
+    DescribeProducers(DescribeProducersRequest),
+    /// Key 47.
+    OffsetDelete(OffsetDeleteRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     DescribeCluster(DescribeClusterRequest),
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
@@ -146,6 +150,8 @@ fn control(header: &Header, body: Bytes) -> Result<Body, WireError> {
         K::ElectLeaders => Body::ElectLeaders(message(header, body)?),
         K::AlterPartitionReassignments => Body::AlterPartitionReassignments(message(header, body)?),
         K::ListPartitionReassignments => Body::ListPartitionReassignments(message(header, body)?),
+        K::DescribeProducers => Body::DescribeProducers(message(header, body)?),
+        K::OffsetDelete => Body::OffsetDelete(message(header, body)?),
         K::DescribeQuorum => Body::DescribeQuorum(message(header, body)?),
         K::UpdateFeatures => Body::UpdateFeatures(message(header, body)?),
         K::UnregisterBroker => Body::UnregisterBroker(message(header, body)?),
@@ -221,6 +227,8 @@ pub(crate) mod testing {
             Body::DescribeLogDirs(body) => encoded(body, version),
             Body::CreatePartitions(body) => encoded(body, version),
             Body::DeleteGroups(body) => encoded(body, version),
+            Body::DescribeProducers(body) => encoded(body, version),
+            Body::OffsetDelete(body) => encoded(body, version),
             Body::IncrementalAlterConfigs(body) => encoded(body, version),
             Body::DescribeCluster(body) => encoded(body, version),
             Body::DescribeTopicPartitions(body) => encoded(body, version),

@@ -136,6 +136,8 @@ pub fn body(api_key: ApiKey) -> &'static [Field] {
         ApiKey::ElectLeaders => ELECT_LEADERS,
         ApiKey::AlterPartitionReassignments => ALTER_PARTITION_REASSIGNMENTS,
         ApiKey::ListPartitionReassignments => LIST_PARTITION_REASSIGNMENTS,
+        ApiKey::OffsetDelete => OFFSET_DELETE,
+        ApiKey::DescribeProducers => DESCRIBE_PRODUCERS,
         ApiKey::DescribeQuorum => DESCRIBE_QUORUM,
         ApiKey::UpdateFeatures => UPDATE_FEATURES,
         ApiKey::UnregisterBroker => UNREGISTER_BROKER,
@@ -160,6 +162,13 @@ const REASSIGNABLE_TOPIC: Kind = Kind::Struct(&[text("name"), list("partitions",
 const REASSIGNABLE_PARTITION: Kind = Kind::Struct(&[int("partition_index"), list("replicas", &INT)]);
 
 const LIST_PARTITION_REASSIGNMENTS: &[Field] = &[int("timeout_ms"), list("topics", &TOPIC_PARTITIONS)];
+
+const DESCRIBE_PRODUCERS: &[Field] = &[list("topics", &DESCRIBE_PRODUCERS_TOPIC)];
+const DESCRIBE_PRODUCERS_TOPIC: Kind = Kind::Struct(&[text("name"), list("partition_indexes", &INT)]);
+
+const OFFSET_DELETE: &[Field] = &[text("group_id"), list("topics", &OFFSET_DELETE_TOPIC)];
+const OFFSET_DELETE_TOPIC: Kind = Kind::Struct(&[text("name"), list("partitions", &OFFSET_DELETE_PARTITION)]);
+const OFFSET_DELETE_PARTITION: Kind = Kind::Struct(&[int("partition_index")]);
 
 const DESCRIBE_QUORUM: &[Field] = &[list("topics", &DESCRIBE_QUORUM_TOPIC)];
 const DESCRIBE_QUORUM_TOPIC: Kind =

@@ -1,7 +1,7 @@
 //! Three nodes that find together, lose one, and refuse who does not belong.
 //! Invariant: what one node answered, every other tells soon after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firnline::broker::lifecycle::Broker;
 use firnline::broker::start_error::StartError;
@@ -12,6 +12,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{
     CreateTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest, MetadataRequest, MetadataResponse,
+    UnregisterBrokerRequest,
 };
 use tokio::net::TcpStream;
 
@@ -80,6 +81,85 @@ async fn a_dead_brokers_partitions_are_led_by_others() {
         assert_eq!(partition.offline_replicas, [kafka_protocol::messages::BrokerId(3)]);
         assert!(!partition.isr_nodes.contains(&kafka_protocol::messages::BrokerId(3)));
     }
+    nodes.revive(3).await;
+    until("it is alive and in sync again", async || {
+        let told = metadata(&nodes, 3, "t").await;
+        live(&told) == [1, 2, 3].into()
+            && told.topics[0].partitions.iter().all(|partition| partition.isr_nodes.len() == 3)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_go_back_to_where_they_belong_by_themselves() {
+    let mut nodes = Nodes::start(3, &["leader.imbalance.check.interval.seconds=1"]).await;
+    until("the topic is made", async || create(&nodes, 1, "t", 6, 3).await != 38).await;
+    let at_home = |told: &MetadataResponse| {
+        told.topics[0].partitions.iter().all(|partition| partition.leader_id == partition.replica_nodes[0])
+    };
+    until("each leads its own", async || at_home(&metadata(&nodes, 1, "t").await)).await;
+    nodes.kill(2);
+    until("others lead", async || !at_home(&metadata(&nodes, 1, "t").await)).await;
+    nodes.revive(2).await;
+    until("each leads its own again", async || at_home(&metadata(&nodes, 1, "t").await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_gone_for_good_is_forgotten() {
+    let mut nodes = Nodes::start(3, &[]).await;
+    until("the topic is made", async || create(&nodes, 1, "t", 3, 3).await != 38).await;
+    nodes.kill(3);
+    until("it is fenced", async || live(&metadata(&nodes, 1, "t").await) == [1, 2].into()).await;
+    let known = async || {
+        let request = DescribeClusterRequest::default().with_include_fenced_brokers(true);
+        let told = nodes.client(2).await.call(2, &request).await.expect("an answer");
+        told.brokers.iter().map(|broker| broker.broker_id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(known().await, [1, 2, 3], "fenced, and known");
+    let unregister = UnregisterBrokerRequest::default().with_broker_id(3.into());
+    assert_eq!(nodes.client(2).await.call(0, &unregister).await.expect("an answer").error_code, 0);
+    assert_eq!(known().await, [1, 2]);
+    let again = nodes.client(1).await.call(0, &unregister).await.expect("an answer");
+    let why = again.error_message.map(|why| why.to_string()).unwrap_or_default();
+    assert!(again.error_code == 102 && why.contains('3'), "BROKER_ID_NOT_REGISTERED: {why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_broker_is_asked_one_epoch_has_one_leader_and_none_tells_an_older_one_later() {
+    let mut nodes = Nodes::start(3, &[]).await;
+    until("the topic is made", async || create(&nodes, 1, "t", 3, 3).await != 38).await;
+    // What a client keeps that switches brokers: the newest epoch by partition; an answer with an older one is passed over.
+    let mut leaders = BTreeMap::new();
+    let mut newest = BTreeMap::new();
+    for round in 0..3 {
+        let gone = 1 + round % 3;
+        nodes.kill(gone);
+        let there: Vec<usize> = (1..=3).filter(|id| *id != gone).collect();
+        let mut asked = 0;
+        until("the others lead", async || {
+            asked += 1;
+            let at = there[asked % 2];
+            let told = metadata(&nodes, at, "t").await;
+            for partition in &told.topics[0].partitions {
+                let (index, epoch) = (partition.partition_index, partition.leader_epoch);
+                if partition.leader_id.0 >= 0 {
+                    let leader = *leaders.entry((index, epoch)).or_insert(partition.leader_id);
+                    assert_eq!(leader, partition.leader_id, "two leaders of {index} in epoch {epoch}");
+                }
+                let before = newest.insert((at, round, index), epoch).unwrap_or(epoch);
+                assert!(before <= epoch, "node {at} told epoch {before} of {index}, then {epoch}");
+            }
+            leaders_are(&told.topics[0], &there)
+        })
+        .await;
+        nodes.revive(gone).await;
+        until("all are alive", async || live(&metadata(&nodes, gone, "t").await).len() == 3).await;
+    }
+    assert!(leaders.len() > 3, "leaders changed: {leaders:?}");
+}
+
+fn leaders_are(topic: &MetadataResponseTopic, among: &[usize]) -> bool {
+    leaders(topic).iter().all(|leader| usize::try_from(*leader).is_ok_and(|leader| among.contains(&leader)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,12 +7,15 @@ use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetFetchRequest, SyncGroupRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 
 use crate::harness::asks::text;
@@ -33,6 +36,7 @@ const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
 const GROUP_MAX_SIZE_REACHED: i16 = 81;
 const FENCED_INSTANCE_ID: i16 = 82;
+const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
 
 fn group() -> GroupId {
     GroupId(text(GROUP))
@@ -399,6 +403,7 @@ async fn groups_are_listed_described_and_deleted() {
     let described = &described.groups[0];
     assert_eq!((described.group_state.as_str(), described.members.len()), ("Stable", 1));
     assert_eq!(described.members[0].member_assignment, Bytes::from_static(b"all"));
+    assert_eq!(forget(&mut client).await, [0, GROUP_SUBSCRIBED_TO_TOPIC], "its member may read the topic");
     let delete = DeleteGroupsRequest::default().with_groups_names(vec![group()]);
     assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, NON_EMPTY_GROUP);
     assert_eq!(member.leave().await, 0);
@@ -406,6 +411,27 @@ async fn groups_are_listed_described_and_deleted() {
     assert_eq!(committed(&mut client).await.0, -1, "its offsets went with it");
     assert_eq!(client.call(2, &delete).await.unwrap().results[0].error_code, GROUP_ID_NOT_FOUND);
     agrees_with_its_log(&broker).await;
+}
+
+#[tokio::test]
+async fn an_operator_makes_a_group_forget_a_partition() {
+    let broker = scene().await;
+    let mut simple = Member::stranger(&broker).await;
+    assert_eq!(simple.commit(-1, 7).await, 0);
+    let mut client = broker.client().await;
+    assert_eq!(forget(&mut client).await, [0, 0]);
+    assert_eq!(committed(&mut client).await.0, -1);
+    assert_eq!(forget(&mut client).await, [0, 0], "there is nothing left to forget");
+    agrees_with_its_log(&broker).await;
+}
+
+/// The codes of the whole and of the partition that the group had committed.
+async fn forget(client: &mut Client) -> [i16; 2] {
+    let partition = OffsetDeleteRequestPartition::default().with_partition_index(0);
+    let topic = OffsetDeleteRequestTopic::default().with_name(name("read")).with_partitions(vec![partition]);
+    let request = OffsetDeleteRequest::default().with_group_id(group()).with_topics(vec![topic]);
+    let answer = client.call(0, &request).await.expect("OffsetDelete");
+    [answer.error_code, answer.topics[0].partitions[0].error_code]
 }
 
 #[tokio::test]

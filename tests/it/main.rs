@@ -44,5 +44,6 @@ mod produce;
 mod recovery;
 mod replication;
 mod retention;
+mod roles;
 mod said;
 mod startup;

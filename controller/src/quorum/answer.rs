@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::id::BrokerId;
 use crate::quorum::campaign::Campaign;
+use crate::quorum::founder::Founder;
+use crate::quorum::founding::{Ballot, Founders, is_unmet};
 use crate::quorum::identity::{Whereabouts, node_of};
 use crate::quorum::leadership::Leadership;
 use crate::quorum::membership::{self, ALIVE, CAUGHT_UP, Changes, Situation};
@@ -19,6 +21,7 @@ use crate::quorum::peers::Contacts;
 use crate::quorum::raft_messages;
 use crate::quorum::type_config::{Raft, VoterId};
 use crate::record::bytes::CodecError;
+use crate::record::kinds::FEATURE_LEVEL;
 
 /// Calls that may wait for raft's core at once.
 const WAITING: usize = 32;
@@ -32,6 +35,7 @@ pub struct Answers {
     pub(super) me: VoterId,
     pub(super) whereabouts: Whereabouts,
     pub(super) voters: Vec<Named>,
+    pub(super) founder: Founder,
     pub(super) campaign: Arc<Mutex<Campaign>>,
     pub(super) contacts: Contacts,
     pub(super) changes: Changes,
@@ -73,6 +77,14 @@ impl Answers {
                 read(body, peer_codec::decode_hello)?;
                 Ok(peer_codec::encode_hello_answer(&self.hello()))
             }
+            Kind::Pledge => {
+                let ballot = read(body, peer_codec::decode_pledge)?;
+                self.stand(from, ballot, None)
+            }
+            Kind::Accept => {
+                let (ballot, founders) = read(body, peer_codec::decode_accept)?;
+                self.stand(from, ballot, Some(&founders))
+            }
             Kind::Append | Kind::Vote | Kind::Snapshot | Kind::Join => {
                 let Ok(_place) = self.waiting.try_acquire() else { return Err(Refusal::Busy) };
                 self.slowly(from, kind, body).await
@@ -81,11 +93,19 @@ impl Answers {
         }
     }
 
+    /// Whether this voter goes along with another's ballot on the first voters.
+    fn stand(&self, from: VoterId, ballot: Ballot, value: Option<&Founders>) -> Result<Vec<u8>, Refusal> {
+        speaks_for(from, ballot.by)?;
+        let standing = self.founder.ask(ballot, value).map_err(Refusal::Malformed)?;
+        Ok(peer_codec::encode_standing(&standing))
+    }
+
     /// What may wait for the disk or for other members.
     async fn slowly(&self, from: VoterId, kind: Kind, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         match kind {
             Kind::Append => {
                 let request = read(body, raft_messages::decode_append)?;
+                speaks_for(from, request.vote.leader_id.node_id)?;
                 self.campaign().appended(Instant::now());
                 let answer: AppendEntriesResponse<VoterId> =
                     self.raft.append_entries(request).await.map_err(stopped)?;
@@ -93,6 +113,7 @@ impl Answers {
             }
             Kind::Vote => {
                 let request = read(body, raft_messages::decode_election)?;
+                speaks_for(from, request.vote.leader_id.node_id)?;
                 let answer: VoteResponse<VoterId> = self.raft.vote(request).await.map_err(stopped)?;
                 if answer.vote_granted {
                     self.campaign().voted(Instant::now(), from);
@@ -101,6 +122,7 @@ impl Answers {
             }
             Kind::Snapshot => {
                 let request = read(body, raft_messages::decode_snapshot)?;
+                speaks_for(from, request.vote.leader_id.node_id)?;
                 match self.raft.install_snapshot(request).await {
                     Ok(answer) => Ok(raft_messages::encode_snapshot_answer(Some(&answer.vote))),
                     Err(RaftError::APIError(InstallSnapshotError::SnapshotMismatch(_))) => {
@@ -131,7 +153,12 @@ impl Answers {
         let heard = self.hear(term);
         let seen = self.metrics.borrow();
         let log_end = seen.last_log_index.map_or(0, |last| last + 1);
-        peer_codec::encode_beat_answer(BeatAnswer { heard, term: seen.current_term, log_end })
+        peer_codec::encode_beat_answer(BeatAnswer {
+            heard,
+            term: seen.current_term,
+            log_end,
+            level: FEATURE_LEVEL,
+        })
     }
 
     fn hello(&self) -> HelloAnswer {
@@ -159,7 +186,9 @@ impl Answers {
         }
         if node_of(joiner) == node_of(self.me) && joiner != self.me {
             let node = node_of(joiner);
-            return JoinAnswer::Refused(format!("node {node} runs already: it leads the quorum"));
+            return JoinAnswer::Refused(format!(
+                "node {node} runs already and leads the quorum: stop it, or give this one a node.id of its own"
+            ));
         }
         self.changes.take(membership::admit(&self.situation(), joiner, whereabouts, votes)).await
     }
@@ -186,6 +215,15 @@ impl Answers {
         }
     }
 
+    /// Refuses what nobody but this member itself, or nobody at all, could have sent.
+    pub fn check_sender(&self, from: VoterId) -> Result<(), Refusal> {
+        match from {
+            from if from == self.me => Err(Refusal::Sender("that is this member's own identity".to_owned())),
+            from if is_unmet(from) => Err(Refusal::Sender("nobody has that identity".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     /// Who this member is, for a caller that meant another.
     pub fn check_recipient(&self, to: VoterId) -> Result<(), Refusal> {
         let me: BrokerId = node_of(self.me);
@@ -202,6 +240,16 @@ impl Answers {
     fn campaign(&self) -> MutexGuard<'_, Campaign> {
         // Times only: what a panic left half-done is put right by the next beat.
         self.campaign.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A member speaks for itself alone.
+fn speaks_for(from: VoterId, whom: VoterId) -> Result<(), Refusal> {
+    match from == whom {
+        true => Ok(()),
+        false => {
+            Err(Refusal::Sender(format!("node {} sends what is node {}'s", node_of(from), node_of(whom))))
+        }
     }
 }
 

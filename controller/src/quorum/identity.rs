@@ -2,7 +2,8 @@
 //! the member it was. Not where it is reached. Invariant: an identity is on disk before it is told to anyone.
 //!
 //! ```text
-//!  member id   | salt, 31 bits | node.id, 32 bits |        the salt is 0 where a log is older than this file
+//!  member id   | salt, 31 bits | node.id, 32 bits |        the salt is 0 where a log is older than this file, and the
+//!                                                          directory id's first bits where formatting named the voters
 //!  "member"    | "FRNM" | version u16 = 1 | member id u64 | crc32c u32 of all before |
 //!  address     host:port/directory id      text of a member's node in the membership; either part may be missing
 //! ```
@@ -28,6 +29,12 @@ const MEMBER_FILE: &str = "member";
 pub fn node_of(id: VoterId) -> BrokerId {
     // The lower half is a node id, which is never negative.
     BrokerId((id & 0x7fff_ffff) as i32)
+}
+
+/// The identity of a node whose directory id was known before its directory was.
+pub fn salted(node: BrokerId, directory: Uuid) -> VoterId {
+    let salt = (directory.as_u128() >> 96) as u64 & 0x7fff_ffff;
+    salt.max(1) << 32 | u64::from(node.0.unsigned_abs())
 }
 
 /// Reads this directory's identity, or draws it. `used`: there is a log or a vote in it already.

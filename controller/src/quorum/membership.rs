@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::error::{Unavailable, VoterError};
 use crate::id::BrokerId;
+use crate::quorum::founding::is_unmet;
 use crate::quorum::identity::{Whereabouts, node_of};
 use crate::quorum::peer_codec::JoinAnswer;
 use crate::quorum::type_config::{Membership, Raft, VoterId};
@@ -53,16 +54,22 @@ pub enum Step {
 /// What to do for a node that wants to be a member. `votes`: its configuration names it as a voter.
 pub fn admit(now: &Situation, joiner: VoterId, whereabouts: &Whereabouts, votes: bool) -> Step {
     let membership = &now.membership;
-    let others = membership.nodes().filter(|(id, _)| **id != joiner && node_of(**id) == node_of(joiner));
-    let other = others.map(|(id, _)| *id).next();
-    if let Some(other) = other {
-        if now.alive.contains(&other) {
-            let node = node_of(joiner);
-            return Step::Refuse(format!("node {node} runs already, with another metadata directory"));
-        }
-        if !now.settled {
-            return Step::Later("the leader is new and does not know yet who lives");
-        }
+    let twins = || membership.nodes().filter(|(id, _)| **id != joiner && node_of(**id) == node_of(joiner));
+    let node = node_of(joiner);
+    if twins().any(|(id, _)| now.alive.contains(id)) {
+        return Step::Refuse(format!(
+            "node {node} runs already, with another metadata directory: stop it, or give this one a node.id of its own"
+        ));
+    }
+    if !now.settled && twins().any(|(id, _)| !is_unmet(*id)) {
+        return Step::Later("the leader is new and does not know yet who lives");
+    }
+    let other = twins().map(|(id, _)| *id).next();
+    let place = twins().find(|(id, _)| is_unmet(**id)).and_then(|(_, node)| Whereabouts::of(node).address);
+    if let Some(place) = place.filter(|place| votes && Some(place) != whereabouts.address.as_ref()) {
+        return Step::Refuse(format!(
+            "the other voters name node {node} at {place}: make controller.quorum.voters the same on every node"
+        ));
     }
     let node = whereabouts.to_node();
     let known = membership.get_node(&joiner);
@@ -89,9 +96,11 @@ pub fn admit(now: &Situation, joiner: VoterId, whereabouts: &Whereabouts, votes:
 /// What to do to make a learner a voter (KIP-853's AddRaftVoter). A nil directory stands for any.
 pub fn promote(now: &Situation, node: BrokerId, directory: Uuid) -> Result<Step, VoterError> {
     let id = find(&now.membership, node, directory)?;
-    let mut voters = now.membership.voter_ids();
-    if voters.any(|voter| node_of(voter) == node) {
-        return Err(VoterError::AlreadyVotes(node));
+    let mut voters = now.membership.voter_ids().filter(|voter| node_of(*voter) == node);
+    match voters.next() {
+        Some(voter) if voter == id => return Err(VoterError::AlreadyVotes(node)),
+        Some(_) => return Err(VoterError::VotesElsewhere(node)),
+        None => {}
     }
     if !now.caught_up.contains(&id) {
         return Err(VoterError::NotCaughtUp(node));
@@ -99,7 +108,17 @@ pub fn promote(now: &Situation, node: BrokerId, directory: Uuid) -> Result<Step,
     Ok(Step::Change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true))
 }
 
-/// What to do to make a voter a learner (KIP-853's RemoveRaftVoter).
+/// What to do to forget a node that is gone: it follows no more and answers nothing.
+pub fn forget(now: &Situation, node: BrokerId) -> Step {
+    let gone = |id: &VoterId| node_of(*id) == node && !now.alive.contains(id);
+    let gone: BTreeSet<VoterId> = now.membership.learner_ids().filter(gone).collect();
+    match gone.is_empty() || !now.settled {
+        true => Step::Nothing,
+        false => Step::Change(ChangeMembers::RemoveNodes(gone), true),
+    }
+}
+
+/// What to do to take a vote (KIP-853's RemoveRaftVoter). Who lives follows from then on; a dead one is forgotten.
 pub fn demote(now: &Situation, node: BrokerId, directory: Uuid) -> Result<Step, VoterError> {
     let voters: BTreeSet<VoterId> = now.membership.voter_ids().collect();
     let id = voters.iter().copied().find(|id| is(&now.membership, *id, node, directory));
@@ -107,7 +126,8 @@ pub fn demote(now: &Situation, node: BrokerId, directory: Uuid) -> Result<Step, 
     if voters.len() == 1 {
         return Err(VoterError::LastVoter(node));
     }
-    Ok(Step::Change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), true))
+    let lives = now.alive.contains(&id) || !now.settled;
+    Ok(Step::Change(ChangeMembers::RemoveVoters(BTreeSet::from([id])), lives))
 }
 
 fn find(membership: &Membership, node: BrokerId, directory: Uuid) -> Result<VoterId, VoterError> {
@@ -240,6 +260,36 @@ mod tests {
     }
 
     #[test]
+    fn a_voter_nobody_met_is_replaced_by_the_first_of_its_node_that_is_where_it_was_named() {
+        let unmet = crate::quorum::founding::unmet(BrokerId(4));
+        let (named, d, d2): (_, VoterId, VoterId) = (at(4), 7 << 32 | 4, 8 << 32 | 4);
+        let now = |learners: &[VoterId], alive: &[VoterId], caught_up: &[VoterId]| {
+            let situation = situation(learners, alive, caught_up);
+            let mut nodes: BTreeMap<_, _> =
+                situation.membership.nodes().map(|(id, node)| (*id, node.clone())).collect();
+            nodes.insert(unmet, Whereabouts { directory: Uuid::nil(), ..named.clone() }.to_node());
+            nodes.extend(learners.iter().map(|id| (*id, named.to_node())));
+            let membership = Membership::new(vec![BTreeSet::from([A, B, unmet])], nodes);
+            Situation { membership, settled: false, ..situation }
+        };
+        let elsewhere = admit(&now(&[], &[A], &[]), d, &at(9), true);
+        assert!(matches!(&elsewhere, Step::Refuse(why) if why.contains("h:4")), "{elsewhere:?}");
+        assert!(matches!(
+            admit(&now(&[], &[A], &[]), d, &named, true),
+            Step::Change(ChangeMembers::AddNodes(_), true)
+        ));
+        let second = admit(&now(&[d], &[A, d], &[]), d2, &named, true);
+        assert!(matches!(&second, Step::Refuse(why) if why.contains("runs already")), "{second:?}");
+        assert_eq!(admit(&now(&[d], &[A, d], &[]), d, &named, true), Step::Later("it has not caught up"));
+        let Step::Change(ChangeMembers::ReplaceAllVoters(voters), false) =
+            admit(&now(&[d], &[A, d], &[d]), d, &named, true)
+        else {
+            panic!("it takes the place")
+        };
+        assert_eq!(voters, BTreeSet::from([A, B, d]));
+    }
+
+    #[test]
     fn a_member_that_moved_says_so_and_one_that_did_not_changes_nothing() {
         let now = situation(&[], &[A], &[]);
         assert_eq!(admit(&now, B, &at(2), true), Step::Nothing);
@@ -263,7 +313,17 @@ mod tests {
         assert_eq!(promote(&now, BrokerId(2), any), Err(VoterError::AlreadyVotes(BrokerId(2))));
         let behind = situation(&[d], &[A], &[]);
         assert_eq!(promote(&behind, BrokerId(4), any), Err(VoterError::NotCaughtUp(BrokerId(4))));
-        assert!(demote(&now, BrokerId(2), any).is_ok());
+        assert!(matches!(
+            demote(&now, BrokerId(1), any),
+            Ok(Step::Change(ChangeMembers::RemoveVoters(_), true))
+        ));
+        assert!(matches!(
+            demote(&now, BrokerId(2), any),
+            Ok(Step::Change(ChangeMembers::RemoveVoters(_), false))
+        ));
+        assert!(matches!(forget(&now, BrokerId(4)), Step::Change(ChangeMembers::RemoveNodes(_), _)));
+        assert_eq!(forget(&situation(&[d], &[A, d], &[]), BrokerId(4)), Step::Nothing, "it lives");
+        assert_eq!(forget(&now, BrokerId(2)), Step::Nothing, "it votes");
         assert_eq!(demote(&now, BrokerId(4), any), Err(VoterError::NoVoter(BrokerId(4))));
         let mut alone = now;
         alone.membership = Membership::new(vec![BTreeSet::from([A])], BTreeMap::from([(A, at(1).to_node())]));

@@ -2,8 +2,11 @@
 //! It stores, commits and applies entries; what they say is decided above and folded below.
 
 mod answer;
+mod beginning;
 mod campaign;
 mod disk;
+pub mod founder;
+mod founding;
 mod frame;
 mod identity;
 mod journal;

@@ -22,7 +22,9 @@ use crate::id::BrokerId;
 use crate::image::current::Current;
 use crate::image::fold::Outcome;
 use crate::quorum::answer::{self, Answers};
+use crate::quorum::beginning;
 use crate::quorum::campaign::{Campaign, LEASE};
+use crate::quorum::founder::Founder;
 use crate::quorum::identity::{self, Whereabouts, node_of};
 use crate::quorum::leadership::{Leadership, Session};
 use crate::quorum::log_store::LogStore;
@@ -140,13 +142,14 @@ impl Node {
         }
         let used = loaded.is_some() || !log.is_new();
         let me = identity::settle(&config.files, &config.dir, config.id, used, config.entropy.as_ref())?;
+        let founder = Founder::open(&config.files, &config.dir, me, config.plan.voters())?;
         let unsaved = Arc::new(AtomicU64::new(0));
         let state_machine = StateMachine::new(loaded, snapshots, config.current.clone(), unsaved.clone());
         let peers = Peers { transport: config.transport.clone(), cluster_id: config.cluster_id.clone(), me };
         let network = Network { peers: peers.clone() };
         let raft = Raft::new(me, Arc::new(raft_config()), network, log.clone(), state_machine).await;
         let raft = raft.map_err(|fatal| StartError::Quorum(fatal.to_string()))?;
-        let mut node = Node::attend((raft, log), &config, me, peers, unsaved);
+        let mut node = Node::attend((raft, log), &config, founder, peers, unsaved);
         if let Err(error) = node.lead_if_alone(me, &config).await {
             node.shutdown().await;
             return Err(error);
@@ -158,10 +161,11 @@ impl Node {
     fn attend(
         (raft, log): (Raft, LogStore),
         config: &NodeConfig,
-        me: VoterId,
+        founder: Founder,
         peers: Peers,
         unsaved: Arc<AtomicU64>,
     ) -> Node {
+        let me = peers.me;
         let metrics = raft.metrics();
         let (shown, leadership) = watch::channel(Leadership::default());
         let (stop, stopped) = watch::channel(false);
@@ -176,6 +180,7 @@ impl Node {
             metrics: metrics.clone(),
             me,
             plan: config.plan.clone(),
+            founder: founder.clone(),
             whereabouts: whereabouts.clone(),
             peers: peers.clone(),
             contacts: contacts.clone(),
@@ -195,7 +200,8 @@ impl Node {
             leadership: leadership.clone(),
             me,
             whereabouts,
-            voters: config.plan.voters(),
+            voters: beginning::named(&config.plan, &founder),
+            founder,
             campaign,
             contacts,
             changes,
@@ -228,7 +234,11 @@ impl Node {
             (voters, leads)
         });
         let (voters, leads) = state.await.map_err(|fatal| quorum(&fatal))?;
-        if voters.is_empty() && config.plan == Plan::Alone {
+        let alone = match self.answers.founder.decided() {
+            Some(founders) => founders.len() == 1,
+            None => config.plan == Plan::Alone,
+        };
+        if voters.is_empty() && alone {
             let alone = BTreeMap::from([(me, self.answers.whereabouts.to_node())]);
             self.raft.initialize(alone).await.map_err(|error| quorum(&error))?;
         } else if voters != [me] {
@@ -309,7 +319,7 @@ impl Node {
     pub async fn answer<V: Future<Output = Result<Vec<u8>, Refusal>>>(
         &self,
         request: Bytes,
-        verb: impl FnOnce(Bytes) -> V,
+        verb: impl FnOnce(BrokerId, Bytes) -> V,
     ) -> Bytes {
         let answered = match peer_codec::decode_request(&request) {
             Err(error) => Err(Refusal::Malformed(error.to_string())),
@@ -317,13 +327,20 @@ impl Node {
                 tracing::warn!(theirs = envelope.cluster, "refused a call of another cluster's node");
                 Err(Refusal::OtherCluster(self.peers.cluster_id.clone()))
             }
-            Ok(envelope) => match self.answers.check_recipient(envelope.to) {
+            Ok(envelope) => match self.check_envelope(envelope.from, envelope.to) {
                 Err(refusal) => Err(refusal),
-                Ok(()) if envelope.kind == Kind::Verb => verb(request.slice_ref(envelope.body)).await,
+                Ok(()) if envelope.kind == Kind::Verb => {
+                    verb(node_of(envelope.from), request.slice_ref(envelope.body)).await
+                }
                 Ok(()) => self.answers.answer(envelope.from, envelope.kind, envelope.body).await,
             },
         };
         peer_codec::encode_answer(&answered).into()
+    }
+
+    fn check_envelope(&self, from: VoterId, to: VoterId) -> Result<(), Refusal> {
+        self.answers.check_sender(from)?;
+        self.answers.check_recipient(to)
     }
 
     /// Makes a learner a voter. Only in a session.
@@ -334,6 +351,13 @@ impl Node {
     /// Makes a voter a learner. Only in a session.
     pub async fn remove_voter(&self, node: BrokerId, directory: Uuid) -> Result<(), VoterError> {
         self.change(|now| membership::demote(now, node, directory)).await
+    }
+
+    /// Forgets a learner that is gone. Only in a session; whether it could be done now matters to nobody.
+    pub async fn forget(&self, node: BrokerId) {
+        if let Err(error) = self.change(|now| Ok(membership::forget(now, node))).await {
+            tracing::info!(%node, %error, "a node that is gone stays a member for now");
+        }
     }
 
     async fn change(
@@ -392,6 +416,14 @@ impl Node {
             learners,
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// The other voters, and the newest feature level that each said it reads; `None` where it was not heard. Only a
+    /// leader knows.
+    pub fn levels(&self) -> Vec<(BrokerId, Option<u16>)> {
+        let membership = self.metrics.borrow().membership_config.membership().clone();
+        let others = membership.voter_ids().filter(|id| *id != self.peers.me);
+        others.map(|id| (node_of(id), self.answers.contacts.of(id).map(|known| known.level))).collect()
     }
 
     /// Stops; what was committed is on disk.

@@ -5,14 +5,18 @@
 //! ```text
 //!  request  | version u8 = 1 | cluster id text | from u64 | to u64, 0 = whoever it is | kind u8 | body |
 //!  answer   | version u8 = 1 | 0 u8 | body |         or a refusal:
-//!           | version u8 = 1 | reason u8 | text |    1 other cluster, 2 other member, 3 malformed, 4 busy, 5 stopped
-//!  beat     | term u64 |                             answer | heard u8 | term u64 | log end u64 |
+//!           | version u8 = 1 | reason u8 | text |    1 other cluster, 2 other member, 3 malformed, 4 busy, 5 stopped, 6 sender
+//!  beat     | term u64 |                             answer | heard u8 | term u64 | log end u64 | feature level u16 |
 //!  canvass  | u8, log id if 1 |                      answer | yes u8 | why text |
 //!  hello    | voters |                               answer | member u64 | whereabouts text | started u8 | leader | voters |
 //!  join     | whereabouts text | votes u8 |          answer | 0 member, 1 other leader, 2 later, 3 refused | rest |
+//!  pledge   | ballot |                               answer | standing |
+//!  accept   | ballot | founders |                    answer | standing |          both as in `founding.rs`
+//!  standing | granted u8 | u8, ballot if 1: promised | u8, if 1: ballot, founders: accepted |
 //!  voters   | count u32 x (node id u32, host:port text) |      leader | u8, if 1: member u64, host:port text |
 //! ```
 
+use crate::quorum::founding::{self, Ballot, Founders, Standing};
 use crate::quorum::raft_codec;
 use crate::quorum::type_config::{LogId, VoterId};
 use crate::record::bytes::{CodecError, Reader, Writer};
@@ -40,9 +44,13 @@ pub enum Kind {
     Hello = 7,
     /// "Let me be a member."
     Join = 8,
+    /// "Would you agree with me on the first voters?"
+    Pledge = 9,
+    /// "Do you stand by these first voters?"
+    Accept = 10,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 10] = [
     Kind::Verb,
     Kind::Append,
     Kind::Vote,
@@ -51,6 +59,8 @@ const KINDS: [Kind; 8] = [
     Kind::Canvass,
     Kind::Hello,
     Kind::Join,
+    Kind::Pledge,
+    Kind::Accept,
 ];
 
 /// A request's envelope.
@@ -83,6 +93,9 @@ pub enum Refusal {
     /// Too many are waiting.
     #[error("too many calls wait there")]
     Busy,
+    /// What was sent contradicts who sent it.
+    #[error("the sender is not who it speaks for: {0}")]
+    Sender(String),
     /// The member has stopped.
     #[error("the member there has stopped: {0}")]
     Stopped(String),
@@ -100,6 +113,8 @@ pub struct BeatAnswer {
     pub term: u64,
     /// Index after its last entry.
     pub log_end: u64,
+    /// The newest feature level its binary reads.
+    pub level: u16,
 }
 
 /// Answer to "who are you?".
@@ -162,6 +177,7 @@ pub fn encode_answer(answer: &Result<Vec<u8>, Refusal>) -> Vec<u8> {
         Err(Refusal::Malformed(why)) => (3, why.as_str()),
         Err(Refusal::Busy) => (4, ""),
         Err(Refusal::Stopped(why)) => (5, why.as_str()),
+        Err(Refusal::Sender(why)) => (6, why.as_str()),
     };
     out.u8(reason).text(short(text));
     out.finish()
@@ -181,6 +197,7 @@ pub fn decode_answer(bytes: &[u8]) -> Result<Result<&[u8], Refusal>, CodecError>
         2 => Refusal::OtherMember(text),
         4 => Refusal::Busy,
         5 => Refusal::Stopped(text),
+        6 => Refusal::Sender(text),
         _ => Refusal::Malformed(text),
     }))
 }
@@ -211,13 +228,16 @@ pub fn decode_beat(body: &[u8]) -> Result<u64, CodecError> {
 /// A beat's answer.
 pub fn encode_beat_answer(answer: BeatAnswer) -> Vec<u8> {
     let mut out = Writer::default();
-    out.flag(answer.heard).u64(answer.term).u64(answer.log_end);
+    out.flag(answer.heard).u64(answer.term).u64(answer.log_end).u16(answer.level);
     out.finish()
 }
 
 /// Reads a beat's answer.
 pub fn decode_beat_answer(body: &[u8]) -> Result<BeatAnswer, CodecError> {
-    whole(body, |from| Ok(BeatAnswer { heard: from.flag()?, term: from.u64()?, log_end: from.u64()? }))
+    whole(body, |from| {
+        let (heard, term, log_end) = (from.flag()?, from.u64()?, from.u64()?);
+        Ok(BeatAnswer { heard, term, log_end, level: from.u16()? })
+    })
 }
 
 /// A candidate's last entry.
@@ -328,6 +348,43 @@ pub fn decode_join_answer(body: &[u8]) -> Result<JoinAnswer, CodecError> {
     })
 }
 
+/// A ballot on the first voters.
+pub fn encode_pledge(ballot: Ballot) -> Vec<u8> {
+    let mut out = Writer::default();
+    founding::write_ballot(ballot, &mut out);
+    out.finish()
+}
+
+/// Reads a ballot.
+pub fn decode_pledge(body: &[u8]) -> Result<Ballot, CodecError> {
+    whole(body, founding::read_ballot)
+}
+
+/// A ballot and what it asks for.
+pub fn encode_accept(ballot: Ballot, founders: &Founders) -> Vec<u8> {
+    let mut out = Writer::default();
+    founding::write_ballot(ballot, &mut out);
+    founding::write_founders(founders, &mut out);
+    out.finish()
+}
+
+/// Reads a ballot and what it asks for.
+pub fn decode_accept(body: &[u8]) -> Result<(Ballot, Founders), CodecError> {
+    whole(body, |from| Ok((founding::read_ballot(from)?, founding::read_founders(from)?)))
+}
+
+/// The answer to both.
+pub fn encode_standing(standing: &Standing) -> Vec<u8> {
+    let mut out = Writer::default();
+    founding::write_standing(standing, &mut out);
+    out.finish()
+}
+
+/// Reads the answer to both.
+pub fn decode_standing(body: &[u8]) -> Result<Standing, CodecError> {
+    whole(body, founding::read_standing)
+}
+
 fn write_leader(leader: Option<&(VoterId, String)>, out: &mut Writer) {
     out.flag(leader.is_some());
     if let Some((id, address)) = leader {
@@ -362,12 +419,17 @@ mod tests {
         let envelope =
             Envelope { cluster: "cluster".into(), from: 3, to: 0, kind: Kind::Join, body: b"body" };
         assert_eq!(decode_request(&bytes), Ok(envelope));
-        for refusal in [Refusal::OtherCluster("c".into()), Refusal::Busy, Refusal::Stopped("s".into())] {
+        for refusal in [
+            Refusal::OtherCluster("c".into()),
+            Refusal::Sender("s".into()),
+            Refusal::Busy,
+            Refusal::Stopped("s".into()),
+        ] {
             assert_eq!(decode_answer(&encode_answer(&Err(refusal.clone()))), Ok(Err(refusal)));
         }
         assert_eq!(decode_answer(&encode_answer(&Ok(vec![7]))), Ok(Ok(&[7][..])));
         assert_eq!(decode_beat(&encode_beat(9)), Ok(9));
-        let beat = BeatAnswer { heard: true, term: 4, log_end: 9 };
+        let beat = BeatAnswer { heard: true, term: 4, log_end: 9, level: 2 };
         assert_eq!(decode_beat_answer(&encode_beat_answer(beat)), Ok(beat));
         let last = Some(log_id(2, 3));
         assert_eq!(decode_canvass(&encode_canvass(last.as_ref())), Ok(last));
@@ -382,6 +444,12 @@ mod tests {
         for answer in [JoinAnswer::Member, JoinAnswer::OtherLeader(None), JoinAnswer::Refused("r".into())] {
             assert_eq!(decode_join_answer(&encode_join_answer(&answer)), Ok(answer));
         }
+        let ballot = Ballot { round: 3, by: 7 };
+        assert_eq!(decode_pledge(&encode_pledge(ballot)), Ok(ballot));
+        let founders = Founders::from([(7, "a:1".to_owned())]);
+        assert_eq!(decode_accept(&encode_accept(ballot, &founders)), Ok((ballot, founders.clone())));
+        let standing = Standing { granted: true, promised: Some(ballot), accepted: Some((ballot, founders)) };
+        assert_eq!(decode_standing(&encode_standing(&standing)), Ok(standing));
         let long = "é".repeat(5000);
         assert_eq!(decode_join(&encode_join(&long, false)).map(|(text, _)| text.len()), Ok(TEXT_MAX));
     }
@@ -392,6 +460,7 @@ mod tests {
             let _ = (decode_request(&bytes), decode_answer(&bytes), decode_beat_answer(&bytes));
             let _ = (decode_canvass(&bytes), decode_canvass_answer(&bytes), decode_hello(&bytes));
             let _ = (decode_hello_answer(&bytes), decode_join(&bytes), decode_join_answer(&bytes));
+            let _ = (decode_pledge(&bytes), decode_accept(&bytes), decode_standing(&bytes));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::quorum::peer_codec::{self, Kind, Refusal};
+use crate::quorum::peer_codec::{self, BeatAnswer, Kind, Refusal};
 use crate::quorum::type_config::VoterId;
 use crate::transport::{Address, Transport, TransportError};
 
@@ -79,6 +79,8 @@ pub struct Contact {
     pub caught_up: i64,
     /// Index after its last entry.
     pub log_end: u64,
+    /// The newest feature level its binary reads.
+    pub level: u16,
 }
 
 /// What a leader knows of the members, since it leads.
@@ -102,12 +104,13 @@ impl Contacts {
     }
 
     /// A member answered a beat of `term`. `all`: it has everything the leader had.
-    pub fn note(&self, term: u64, member: VoterId, sent: Instant, wall: i64, log_end: u64, all: bool) {
+    pub fn note(&self, term: u64, member: VoterId, sent: Instant, wall: i64, answer: BeatAnswer, all: bool) {
         let mut known = self.lock();
         if known.0 == term {
             let before = known.1.get(&member).map_or(-1, |contact| contact.caught_up);
             let caught_up = if all { wall } else { before };
-            known.1.insert(member, Contact { sent, fetched: wall, caught_up, log_end });
+            let BeatAnswer { log_end, level, .. } = answer;
+            known.1.insert(member, Contact { sent, fetched: wall, caught_up, log_end, level });
         }
     }
 

@@ -13,8 +13,8 @@ pub enum Plan {
     /// An empty log begins a quorum with this node as its only voter. A log with more members keeps them.
     #[default]
     Alone,
-    /// `controller.quorum.voters`, the same on every node: on empty logs these begin the quorum, all of them together.
-    /// A node that is not among them is a learner.
+    /// `controller.quorum.voters`, the same on every node: on empty logs a majority of them begins the quorum. A node
+    /// that is not among them is a learner.
     Voters(Vec<(BrokerId, Address)>),
     /// `controller.quorum.bootstrap.servers`: a learner of the quorum found there.
     Join(Vec<Address>),

@@ -133,7 +133,8 @@ pub fn decode_member(bytes: &[u8]) -> Result<VoterId, CodecError> {
     unseal(bytes, MEMBER_MARK, "member id", |from| from.u64())
 }
 
-fn seal(mark: &[u8; 4], body: impl FnOnce(&mut Writer)) -> Vec<u8> {
+/// A small file: mark, version, body, checksum.
+pub fn seal(mark: &[u8; 4], body: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut out = Writer::default();
     out.raw(mark).u16(VERSION.into());
     body(&mut out);
@@ -143,8 +144,9 @@ fn seal(mark: &[u8; 4], body: impl FnOnce(&mut Writer)) -> Vec<u8> {
     bytes
 }
 
-/// Mark and version are judged before the checksum, so that a newer version is named as such and not as damage.
-fn unseal<T>(
+/// Reads [`seal`]'s bytes. Mark and version are judged before the checksum, so that a newer version is named as such and
+/// not as damage.
+pub fn unseal<T>(
     bytes: &[u8],
     mark: &[u8; 4],
     what: &'static str,

@@ -1,5 +1,5 @@
 //! The member's own clockwork beside raft: beats while it leads, canvasses when its leader falls silent, keeps the
-//! session, joins where it is no member, brings up a new quorum. Invariant: it waits for nothing: what takes time is
+//! session, joins where it is no member, begins a new quorum (`beginning.rs`). Invariant: it waits for nothing: what takes time is
 //! under way beside it, so that no slow disk or peer delays a beat.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +15,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::id::BrokerId;
 use crate::quorum::campaign::{self, BEAT, Campaign, QUIET};
+use crate::quorum::founder::{Beginning, Disagreement, Elector, Founder};
+use crate::quorum::founding::{Founders, is_unmet};
 use crate::quorum::identity::{Whereabouts, node_of};
 use crate::quorum::leadership::{Leadership, Session};
 use crate::quorum::lines::{Came, Lines, Try};
 use crate::quorum::log_store::LogStore;
 use crate::quorum::membership::Changes;
-use crate::quorum::peer_codec::{self, BeatAnswer, HelloAnswer, JoinAnswer, Kind};
+use crate::quorum::peer_codec::{self, BeatAnswer, HelloAnswer, JoinAnswer, Kind, Refusal};
 use crate::quorum::peers::{CallError, Contacts, Peers};
 use crate::quorum::plan::Plan;
 use crate::quorum::type_config::{LogId, Raft, VoterId};
@@ -42,6 +44,9 @@ const UNHEARD: Duration = Duration::from_secs(1);
 /// ... for so long: whoever hears it would otherwise wait for it.
 const REST: Duration = Duration::from_secs(2);
 
+/// So often the leader may say that this node is a member before it has said a word to it.
+const UNREACHED: u32 = 5;
+
 /// What a steward works with.
 pub struct Steward {
     pub(super) raft: Raft,
@@ -49,6 +54,7 @@ pub struct Steward {
     pub(super) metrics: watch::Receiver<RaftMetrics<VoterId, BasicNode>>,
     pub(super) me: VoterId,
     pub(super) plan: Plan,
+    pub(super) founder: Founder,
     pub(super) whereabouts: Whereabouts,
     pub(super) peers: Peers,
     pub(super) contacts: Contacts,
@@ -65,7 +71,7 @@ pub struct Steward {
 /// What it remembers between two looks.
 #[derive(Default)]
 pub struct State {
-    underway: FuturesUnordered<BoxFuture<'static, Event>>,
+    pub(super) underway: FuturesUnordered<BoxFuture<'static, Event>>,
     beating: BTreeSet<VoterId>,
     /// Members that did not answer the last beat.
     silent: BTreeSet<VoterId>,
@@ -80,9 +86,9 @@ pub struct State {
     wants_session: bool,
     sessions: u64,
     canvassing: bool,
-    joining: bool,
+    pub(super) joining: bool,
     next_try: Option<Instant>,
-    hint: Option<(VoterId, Address)>,
+    pub(super) hint: Option<(VoterId, Address)>,
     turn: usize,
     led_since: Option<(u64, Instant)>,
     /// A leader without authority is silent until then, so that others can take over.
@@ -92,20 +98,24 @@ pub struct State {
     lines: Lines,
     /// Whom it followed last, and when that one was heard.
     followed: Option<(VoterId, Instant)>,
+    pub(super) beginning: Beginning,
+    /// How often in a row it was told that it is a member, without hearing so from the log.
+    taken_unheard: u32,
 }
 
 /// Something that took time is done.
-enum Event {
+pub enum Event {
     Core(u64, Option<u64>),
     Beaten(VoterId, u64, Instant, u64, Result<BeatAnswer, CallError>),
     Canvassed(BTreeSet<VoterId>),
-    Greeted(Vec<(Address, Result<HelloAnswer, CallError>)>),
+    Greeted(Vec<(Elector, Result<HelloAnswer, CallError>)>),
+    Agreed(Result<Founders, Disagreement>),
     Joined(Result<JoinAnswer, CallError>),
     Line(VoterId, Address, Instant, Came),
     Changed,
 }
 
-type View = RaftMetrics<VoterId, BasicNode>;
+pub(super) type View = RaftMetrics<VoterId, BasicNode>;
 
 impl Steward {
     /// Works until told to stop, or until raft has stopped.
@@ -202,7 +212,7 @@ impl Steward {
             self.contacts.keep(|id| membership.get_node(&id).is_some());
             self.state.silent.retain(|id| membership.get_node(id).is_some());
             let me = self.me;
-            for (id, node) in membership.nodes().filter(|(id, _)| **id != me) {
+            for (id, node) in membership.nodes().filter(|(id, _)| **id != me && !is_unmet(**id)) {
                 self.beat(*id, node, term, view.last_log_index.map_or(0, |last| last + 1), now);
             }
         }
@@ -312,7 +322,7 @@ impl Steward {
         }
         let voters: BTreeSet<VoterId> = configs.iter().flatten().copied().collect();
         let gone = view.current_leader.filter(|id| self.state.lines.gone(*id).is_some());
-        let mut line = voters.iter().filter(|id| gone != Some(**id));
+        let mut line = voters.iter().filter(|id| gone != Some(**id) && !is_unmet(**id));
         let rank = line.position(|id| *id == self.me).unwrap_or(voters.len());
         let last = self.last_log_id();
         {
@@ -328,7 +338,7 @@ impl Steward {
         self.state.canvassing = true;
         tracing::info!(silence = ?now - self.campaign().last_heard(), "the quorum's leader is silent: canvassing");
         let membership = self.metrics.borrow().membership_config.membership().clone();
-        let asked = voters.into_iter().filter(|id| *id != self.me).map(|id| {
+        let asked = voters.into_iter().filter(|id| *id != self.me && !is_unmet(*id)).map(|id| {
             let address = membership.get_node(&id).and_then(|node| Whereabouts::of(node).address);
             let (peers, body) = (self.peers.clone(), peer_codec::encode_canvass(last.as_ref()));
             async move {
@@ -385,7 +395,7 @@ impl Steward {
         self.state.next_try = Some(now + RETRY);
         if view.state.is_leader() {
             self.move_myself();
-        } else if !started && named {
+        } else if !started && (named || self.founder.decided().is_some_and(|founders| founders.len() > 1)) {
             self.greet();
         } else {
             self.join(view);
@@ -405,28 +415,8 @@ impl Steward {
         }));
     }
 
-    /// Asks every named voter who it is.
-    fn greet(&mut self) {
-        let Plan::Voters(voters) = &self.plan else { return };
-        self.state.joining = true;
-        let body = peer_codec::encode_hello(&self.plan.voters());
-        let calls = voters.iter().filter(|(id, _)| *id != node_of(self.me)).map(|(_, address)| {
-            let (peers, body, address) = (self.peers.clone(), body.clone(), address.clone());
-            async move {
-                let answer = peers.call(0, Some(&address), Kind::Hello, &body, CALL).await;
-                let read = answer.and_then(|body| {
-                    let read = peer_codec::decode_hello_answer(&body);
-                    read.map_err(|error| crate::transport::TransportError::Lost(error.to_string()).into())
-                });
-                (address, read)
-            }
-        });
-        let calls = futures::future::join_all(calls);
-        self.state.underway.push(Box::pin(async move { Event::Greeted(calls.await) }));
-    }
-
     /// Asks the leader, or whoever may know it.
-    fn join(&mut self, view: &View) {
+    pub(super) fn join(&mut self, view: &View) {
         let members = view.membership_config.membership();
         let leader = view.current_leader.filter(|id| *id != self.me).and_then(|id| {
             members.get_node(&id).and_then(|node| Whereabouts::of(node).address).map(|address| (id, address))
@@ -472,7 +462,11 @@ impl Steward {
             }
             Event::Greeted(answers) => {
                 self.state.joining = false;
-                self.greeted(&answers);
+                self.greeted(&answers, Instant::now());
+            }
+            Event::Agreed(outcome) => {
+                self.state.joining = false;
+                self.agreed(outcome);
             }
             Event::Joined(answer) => {
                 self.state.joining = false;
@@ -488,7 +482,9 @@ impl Steward {
         let membership = view.membership_config.membership();
         self.state.lines.keep(|id| membership.get_node(&id).is_some());
         let (me, leads, leader) = (self.me, view.state.is_leader(), view.current_leader);
-        let wanted = membership.nodes().filter(|(id, _)| **id != me && (leads || Some(**id) == leader));
+        let wanted = membership
+            .nodes()
+            .filter(|(id, _)| **id != me && !is_unmet(**id) && (leads || Some(**id) == leader));
         for (id, node) in wanted {
             let (id, Some(address)) = (*id, Whereabouts::of(node).address) else { continue };
             let Some(step) = self.state.lines.due(id, &address, now) else { continue };
@@ -539,7 +535,7 @@ impl Steward {
                 }
                 if answer.heard {
                     let (wall, all) = (self.clock.now_ms(), answer.log_end >= end);
-                    self.contacts.note(term, member, sent, wall, answer.log_end, all);
+                    self.contacts.note(term, member, sent, wall, answer, all);
                 }
             }
             Err(error) if self.state.silent.insert(member) => {
@@ -565,78 +561,35 @@ impl Steward {
         }));
     }
 
-    /// All named voters answered and none has members: the first of them begins the quorum.
-    fn greeted(&mut self, answers: &[(Address, Result<HelloAnswer, CallError>)]) {
-        let Plan::Voters(voters) = &self.plan else { return };
-        let mine = self.plan.voters();
-        let mut nodes = BTreeMap::from([(self.me, self.whereabouts.to_node())]);
-        for (address, answer) in answers {
-            let hello = match answer {
-                Ok(hello) => hello,
-                Err(CallError::Refused(refusal)) => {
-                    return self.set_trouble(Some(format!("the voter at {address}: {refusal}")));
-                }
-                Err(error) => {
-                    tracing::debug!(%address, %error, "a named voter does not answer yet");
-                    continue;
-                }
-            };
-            if hello.started {
-                let leader = hello.leader.clone();
-                self.state.hint = leader.and_then(|(id, at)| Some((id, at.parse().ok()?)));
-                if self.state.hint.is_none() {
-                    self.state.hint = Some((hello.member, address.clone()));
-                }
-                let view = self.metrics.borrow().clone();
-                return self.join(&view);
-            }
-            let named = voters.iter().find(|(_, at)| at == address).map(|(id, _)| *id);
-            if named != Some(node_of(hello.member)) {
-                let (found, named) = (node_of(hello.member), named.unwrap_or(BrokerId(-1)));
-                return self
-                    .set_trouble(Some(format!("voter {named} is said to be at {address}, node {found} is")));
-            }
-            if hello.voters != mine {
-                let theirs: Vec<String> = hello.voters.iter().map(|(id, at)| format!("{id}@{at}")).collect();
-                let found =
-                    format!("node {} names other voters: {}", node_of(hello.member), theirs.join(","));
-                return self.set_trouble(Some(found));
-            }
-            nodes.insert(hello.member, BasicNode { addr: hello.whereabouts.clone() });
-        }
-        let first = voters.iter().map(|(id, _)| *id).min() == Some(node_of(self.me));
-        if nodes.len() < voters.len() || !first {
-            return self.set_trouble(Some(format!(
-                "{} of {} named voters answer",
-                nodes.len(),
-                voters.len()
-            )));
-        }
-        let raft = self.raft.clone();
-        self.state.joining = true;
-        self.state.underway.push(Box::pin(async move {
-            match raft.initialize(nodes).await {
-                Ok(()) => tracing::info!("began the quorum with all named voters"),
-                Err(error) => tracing::warn!(%error, "the quorum was not begun"),
-            }
-            Event::Joined(Ok(JoinAnswer::Later("the quorum has begun".to_owned())))
-        }));
-    }
-
     fn joined(&mut self, answer: Result<JoinAnswer, CallError>) {
         match answer {
-            Ok(JoinAnswer::Member) => self.set_trouble(None),
+            Ok(JoinAnswer::Member) => {
+                let heard = self.metrics.borrow().membership_config.membership().get_node(&self.me).is_some();
+                self.state.taken_unheard = if heard { 0 } else { self.state.taken_unheard + 1 };
+                let known = self.whereabouts.address.as_ref().map(Address::to_string).unwrap_or_default();
+                self.set_trouble((self.state.taken_unheard > UNREACHED).then(|| {
+                    format!(
+                        "the quorum's leader took this node as a member and does not reach it at {known}: make that \
+                         address lead here, or correct advertised.listeners"
+                    )
+                }));
+            }
             Ok(JoinAnswer::Later(why)) => self.set_trouble(Some(format!("not a member yet: {why}"))),
             Ok(JoinAnswer::Refused(why)) => self.set_trouble(Some(format!("refused by the quorum: {why}"))),
             Ok(JoinAnswer::OtherLeader(leader)) => {
                 self.state.hint = leader.and_then(|(id, at)| Some((id, at.parse().ok()?)));
             }
+            Err(CallError::Refused(Refusal::OtherCluster(theirs))) => self.set_trouble(Some(format!(
+                "those controllers belong to cluster {theirs}, this node to {}: correct controller.quorum.voters or \
+                 .bootstrap.servers, or format an empty directory for their cluster",
+                self.peers.cluster_id
+            ))),
             Err(error) => self.set_trouble(Some(format!("no leader was found to join: {error}"))),
         }
     }
 
     /// Shows what is in the way; each new trouble is one line in the log.
-    fn set_trouble(&self, trouble: Option<String>) {
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
         let mut shown = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *shown != trouble {
             if let Some(why) = &trouble {

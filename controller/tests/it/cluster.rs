@@ -161,6 +161,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Nodes that run by this plan, once they are started.
+    pub fn planned(plan: Plan) -> Cluster {
+        Cluster {
+            network: Network::default(),
+            disks: BTreeMap::new(),
+            running: BTreeMap::new(),
+            plan,
+            starts: 0,
+            snapshot_every_records: 1_000_000,
+        }
+    }
+
     /// Voters 1 to `voters`, running.
     pub async fn of(voters: i32) -> Cluster {
         let mut cluster = Cluster::not_started(voters);
@@ -173,14 +185,7 @@ impl Cluster {
 
     /// Voters 1 to `voters`, none of them running.
     pub fn not_started(voters: i32) -> Cluster {
-        Cluster {
-            network: Network::default(),
-            disks: BTreeMap::new(),
-            running: BTreeMap::new(),
-            plan: Plan::Voters((1..=voters).map(|id| (BrokerId(id), address(id))).collect()),
-            starts: 0,
-            snapshot_every_records: 1_000_000,
-        }
+        Cluster::planned(Plan::Voters((1..=voters).map(|id| (BrokerId(id), address(id))).collect()))
     }
 
     /// A node's disk.

@@ -374,7 +374,7 @@ fn a_log_of_level_1_goes_on_and_can_be_raised() {
     assert!(draft.image.brokers.get(BrokerId(1)).unwrap().is_plain());
     let second = brokers::register(&draft.image, &policy, &broker_of(2, 1), false);
     assert_eq!(second, Err(RegisterError::LevelTooLow { id: BrokerId(2), level: 1 }));
-    draft.take(features::update(&draft.image, 2).unwrap());
+    draft.take(features::update(&draft.image, &[], 2).unwrap());
     assert!(brokers::register(&draft.image, &policy, &broker_of(2, 1), false).is_ok());
-    assert_eq!(features::update(&draft.image, 2).unwrap().group, Group::default(), "nothing to do");
+    assert_eq!(features::update(&draft.image, &[], 2).unwrap().group, Group::default(), "nothing to do");
 }

@@ -1,6 +1,7 @@
 //! The controller from outside: through its handle, on a real disk and on one that loses power.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's panic is its report")]
 
+mod beginning;
 mod brokers;
 mod cluster;
 mod crash;

@@ -62,7 +62,7 @@ async fn three_voters_agree_and_any_node_takes_any_verb() {
     let mut cluster = Cluster::of(3).await;
     cluster.start(4).await.unwrap();
     let mut model = Model::default();
-    cluster.node(4).register_broker(broker_of(1, 1)).await.unwrap();
+    cluster.node(4).register_broker(broker_of(4, 1)).await.unwrap();
     for id in 1..=4 {
         model.work(&cluster, id, format!("from.{id}")).await;
     }
@@ -393,8 +393,13 @@ async fn strangers_are_refused_by_name() {
     let mut config = cluster.config(4);
     config.cluster_id = "another".to_owned();
     let node = cluster.start_as(4, config).await.unwrap();
-    let trouble =
-        |cluster: &Cluster| cluster.node(4).quorum().trouble.filter(|why| why.contains("belongs to cluster"));
+    let trouble = |cluster: &Cluster| {
+        cluster
+            .node(4)
+            .quorum()
+            .trouble
+            .filter(|why| why.contains("belong to cluster") || why.contains("belongs to cluster"))
+    };
     cluster.until("a word about the other cluster", trouble).await;
     assert!(node.image().cluster_id.is_empty());
     cluster.stop(4).await;
@@ -415,6 +420,46 @@ async fn strangers_are_refused_by_name() {
     let mut config = cluster.config(3);
     config.plan = Plan::Voters(vec![(BrokerId(3), address(9)), (BrokerId(1), address(1))]);
     assert!(cluster.start_as(7, config).await.is_err(), "named at another address");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() {
+    let mut cluster = Cluster::of(3).await;
+    let mut config = cluster.config(4);
+    (config.address, config.plan) = (Some(address(9)), Plan::Join(vec![address(1), address(2)]));
+    cluster.start_as(4, config).await.unwrap();
+    let trouble = |cluster: &Cluster| {
+        cluster.node(4).quorum().trouble.filter(|why| why.contains("does not reach it at node:9"))
+    };
+    cluster.until("a word about its address", trouble).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_speaks_for_another() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let other = 1 + leader % 3;
+    let refused = cluster.node(other).register_broker(broker_of(leader, 1)).await;
+    assert!(refused.is_err(), "node {other} registered broker {leader}");
+    assert!(cluster.node(leader).image().brokers.get(BrokerId(leader)).is_none());
+    cluster.node(other).register_broker(broker_of(other, 1)).await.unwrap();
+    // Calls by hand: a member's own identity, and one that is kept for a voter nobody has met.
+    let asked = |from: u64| {
+        let mut call = vec![1, 0, 22];
+        call.extend_from_slice(crate::scene::CLUSTER.as_bytes());
+        call.extend_from_slice(&from.to_be_bytes());
+        call.extend_from_slice(&[0; 8]);
+        call.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 9]);
+        cluster.node(leader).answer_peer(call.into())
+    };
+    let said = asked(1 << 31 | 2).await;
+    assert_eq!(said[..2], [1, 6], "{said:?}");
+    assert!(String::from_utf8_lossy(&said).contains("nobody has that identity"));
+    assert_eq!(
+        asked(7 << 32 | 2).await[..2],
+        [1, 0],
+        "a beat of a node that may be a member one day is answered"
+    );
 }
 
 #[tokio::test(start_paused = true)]

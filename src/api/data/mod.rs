@@ -2,6 +2,7 @@
 //! Each file is one API, or what an API needs and no other does.
 
 pub mod delete_records;
+pub mod describe_producers;
 pub mod fetch;
 mod fetch_replica;
 pub mod fetch_session;

@@ -10,6 +10,7 @@ pub mod leave_group;
 pub mod list_groups;
 pub mod names;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offsets_topic;
 pub mod sync_group;

@@ -11,7 +11,7 @@ use crate::broker::lifecycle::Broker;
 use crate::cli::arguments::Source;
 use crate::cli::configuration;
 use crate::cli::failure::Failure;
-use crate::cli::storage::Disks;
+use crate::cli::storage::disks::Disks;
 use crate::client::connection::Connection;
 use crate::client::topics::{self, NewTopic};
 use crate::telemetry::gather::tier_status;

@@ -216,6 +216,11 @@ impl ClassicGroup {
         }
     }
 
+    /// Its members read topics and commit how far they are.
+    pub fn is_consumers(&self) -> bool {
+        self.protocol_type() == Some(CONSUMER)
+    }
+
     /// Whether the coordinator knows what its members read.
     pub fn knows_subscriptions(&self) -> bool {
         self.subscribed.is_some()

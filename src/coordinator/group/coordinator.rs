@@ -410,6 +410,28 @@ impl GroupCoordinator {
         stored.await.unwrap_or(Err(GroupError::NotCoordinator))
     }
 
+    /// Forgets some of a group's offsets, by topic and partition; one answer for each, in order, once that is stored.
+    pub async fn delete_offsets(
+        &self,
+        group: &GroupId,
+        asked: &[(String, i32)],
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let shard = self.named(group)?;
+        let (begun, stored) = shard
+            .run(|step| {
+                let (waiter, stored) = step.wait_for_records();
+                let begun = step.groups.delete_offsets(group, asked, waiter, step.effects);
+                if begun.is_err() {
+                    step.wait_no_more(waiter);
+                }
+                (begun, stored)
+            })
+            .await?;
+        let answers = begun?;
+        stored.await.unwrap_or(Err(GroupError::NotCoordinator))?;
+        Ok(answers)
+    }
+
     /// Describes a group; `None` when there is none of that name.
     pub async fn describe(&self, group: &GroupId) -> Result<Option<Described>, GroupError> {
         let shard = self.shard(group)?;

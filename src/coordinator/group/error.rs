@@ -48,6 +48,9 @@ pub enum GroupError {
     /// There is no such group.
     #[error("there is no such group")]
     NotFound,
+    /// Deletion of offsets of a topic that the group's members read.
+    #[error("the group's members read this topic")]
+    Subscribed,
     /// Commit metadata above `offset.metadata.max.bytes`.
     #[error("the commit's metadata is too large")]
     MetadataTooLarge,

@@ -264,6 +264,39 @@ impl Groups {
         Ok(())
     }
 
+    /// Forgets some offsets, by topic and partition; one answer for each. What members read stays, and so do all offsets
+    /// of members that are no consumers.
+    pub fn delete_offsets(
+        &self,
+        id: &GroupId,
+        asked: &[(String, i32)],
+        waiter: Waiter,
+        effects: &mut Effects,
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let group = self.groups.get(id).ok_or(GroupError::NotFound)?;
+        let busy = group.classic.state() != State::Empty;
+        if busy && !group.classic.is_consumers() {
+            return Err(GroupError::NonEmpty);
+        }
+        let mut records = Vec::new();
+        let answers = asked.iter().map(|(topic, partition)| {
+            if busy && group.classic.reads(topic) {
+                return Err(GroupError::Subscribed);
+            }
+            if group.offsets.get(topic, *partition).is_some() {
+                let (group, topic, partition) = (id.clone(), topic.clone(), *partition);
+                records.push(Record::Offset { group, topic, partition, value: None });
+            }
+            Ok(())
+        });
+        let answers = answers.collect();
+        match records.is_empty() {
+            true => effects.settled.push((waiter, Ok(()))),
+            false => bury(id, records, Some(waiter), effects),
+        }
+        Ok(answers)
+    }
+
     /// Forgets what has expired, for at most `many` groups from `from` on; answers where to go on.
     pub fn forget_expired(
         &self,

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use firnline::wire::api_key::{ApiKey, PRODUCE_SERVED_FROM};
 use firnline_tiering::batch::builder::BatchBuilder;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
@@ -12,8 +13,8 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, DeleteRecordsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, TransactionalId,
+    BrokerId, DeleteRecordsRequest, DescribeProducersRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, OffsetForLeaderEpochRequest, ProduceRequest, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -118,6 +119,37 @@ async fn fetch() {
         // Leader epoch: the one field the broker writes here, as the batch is the log's first.
         sent[12..16].copy_from_slice(&read[12..16]);
         assert_eq!(read, sent, "version {version}");
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn describe_producers() {
+    let mut bench = Bench::open().await;
+    let mut batch = BatchBuilder::new().producer(7, 0, 0);
+    batch.push(NOT_BEFORE, None, Some(b"a"), &[]);
+    batch.push(NOT_BEFORE + 1, None, Some(b"b"), &[]);
+    let produced = bench.client.produce("t", 0, batch.build()).await.expect("an answer");
+    assert_eq!(produced.error_code, 0);
+    for version in versions(ApiKey::DescribeProducers) {
+        let topics = ["t", "nothing"]
+            .map(|topic| TopicRequest::default().with_name(name(topic)).with_partition_indexes(vec![0, 99]));
+        let request = DescribeProducersRequest::default().with_topics(topics.to_vec());
+        let response = bench.client.call(version, &request).await.expect("an answer");
+        let parts: Vec<_> = response.topics.iter().flat_map(|topic| &topic.partitions).collect();
+        assert_eq!(
+            parts.iter().map(|part| part.error_code).collect::<Vec<_>>(),
+            [0, 3, 3, 3],
+            "version {version}"
+        );
+        let producers = &parts[0].active_producers;
+        let seen: Vec<_> =
+            producers.iter().map(|it| (it.producer_id.0, it.producer_epoch, it.last_sequence)).collect();
+        assert_eq!(seen, [(7, 0, 1)], "version {version}");
+        assert_eq!(
+            (producers[0].last_timestamp, producers[0].current_txn_start_offset),
+            (NOT_BEFORE + 1, -1)
+        );
     }
     bench.close().await;
 }

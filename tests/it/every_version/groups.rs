@@ -10,6 +10,9 @@ use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
@@ -17,7 +20,7 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetFetchRequest, SyncGroupRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -296,6 +299,29 @@ async fn describe_groups() {
         let unknown = &response.groups[1];
         let wanted = (if version >= 6 { 69 } else { 0 }, "Dead");
         assert_eq!((unknown.error_code, unknown.group_state.as_str()), wanted, "version {version}");
+    }
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn offset_delete() {
+    let mut bench = open().await;
+    for version in versions(ApiKey::OffsetDelete) {
+        commit_in(&mut bench, 8, &group("idle"), 5).await;
+        let partition = |index| OffsetDeleteRequestPartition::default().with_partition_index(index);
+        let topics = ["t", "nothing"].map(|topic| {
+            let partitions = vec![partition(0), partition(99)];
+            OffsetDeleteRequestTopic::default().with_name(name(topic)).with_partitions(partitions)
+        });
+        let request =
+            OffsetDeleteRequest::default().with_group_id(group("idle")).with_topics(topics.to_vec());
+        let response = bench.client.call(version, &request).await.expect("an answer");
+        let codes: Vec<i16> =
+            response.topics.iter().flat_map(|topic| &topic.partitions).map(|it| it.error_code).collect();
+        assert_eq!((response.error_code, codes), (0, vec![0, 3, 3, 3]), "version {version}");
+        let nobody = request.with_group_id(group("nobody"));
+        let response = bench.client.call(version, &nobody).await.expect("an answer");
+        assert_eq!(response.error_code, 69, "version {version}");
     }
     bench.close().await;
 }

@@ -9,6 +9,7 @@ pub mod moving;
 pub mod nodes;
 pub mod process;
 pub mod records;
+pub mod roles;
 pub mod tier;
 #[path = "../../../tiering/tests/support/twin/mod.rs"]
 pub mod twin;

@@ -148,6 +148,26 @@ func initProducerID(ctx context.Context, s *scene, p *pinned) error {
 	return readBack(ctx, p.client, sent)
 }
 
+func describeProducers(ctx context.Context, s *scene, p *pinned) error {
+	if _, err := s.written(ctx, p.name, 3); err != nil {
+		return err
+	}
+	topic := kmsg.NewDescribeProducersRequestTopic()
+	topic.Topic, topic.Partitions = p.name, []int32{0, 99}
+	request := kmsg.NewPtrDescribeProducersRequest()
+	request.Topics = []kmsg.DescribeProducersRequestTopic{topic}
+	answer, err := request.RequestWith(ctx, p.seed())
+	if err != nil {
+		return err
+	}
+	partitions := answer.Topics[0].Partitions
+	if err := first(code(partitions[0].ErrorCode), want("producers", len(partitions[0].ActiveProducers), 1)); err != nil {
+		return err
+	}
+	return first(want("the last sequence", partitions[0].ActiveProducers[0].LastSequence, 2),
+		want("an unknown partition's error", code(partitions[1].ErrorCode), error(kerr.UnknownTopicOrPartition)))
+}
+
 func offsetForLeaderEpoch(ctx context.Context, s *scene, p *pinned) error {
 	if _, err := s.written(ctx, p.name, 3); err != nil {
 		return err

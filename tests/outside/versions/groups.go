@@ -371,6 +371,33 @@ func listGroups(ctx context.Context, s *scene, p *pinned) error {
 	return first(err, want("listed among empty groups", listed, false))
 }
 
+func offsetDelete(ctx context.Context, s *scene, p *pinned) error {
+	if err := first(s.coordinated(ctx, p.name), s.topic(ctx, p.name, 1), commit(ctx, s.seed(), p.name, p.name, 79)); err != nil {
+		return err
+	}
+	topic := kmsg.NewOffsetDeleteRequestTopic()
+	topic.Topic = p.name
+	for _, index := range []int32{0, 99} {
+		partition := kmsg.NewOffsetDeleteRequestTopicPartition()
+		partition.Partition = index
+		topic.Partitions = append(topic.Partitions, partition)
+	}
+	request := kmsg.NewPtrOffsetDeleteRequest()
+	request.Group, request.Topics = p.name, []kmsg.OffsetDeleteRequestTopic{topic}
+	answer, err := request.RequestWith(ctx, p.seed())
+	if err != nil {
+		return err
+	}
+	if err := first(code(answer.ErrorCode), want("topics answered", len(answer.Topics), 1)); err != nil {
+		return err
+	}
+	partitions := answer.Topics[0].Partitions
+	found, err := committed(ctx, s.seed(), p.name, p.name)
+	return first(err, want("the partition's error", code(partitions[0].ErrorCode), nil),
+		want("an unknown partition's error", code(partitions[1].ErrorCode), error(kerr.UnknownTopicOrPartition)),
+		want("committed afterwards", found, "-1 "))
+}
+
 func deleteGroups(ctx context.Context, s *scene, p *pinned) error {
 	busy, err := s.stable(ctx, p.name+"-busy")
 	if err != nil {

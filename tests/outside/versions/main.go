@@ -90,7 +90,7 @@ var checks = map[int16]check{
 	8: offsetCommit, 9: offsetFetch, 10: findCoordinator, 11: joinGroup, 12: heartbeat, 13: leaveGroup, 14: syncGroup,
 	15: describeGroups, 16: listGroups, 18: apiVersions, 19: createTopics, 20: deleteTopics, 21: deleteRecords,
 	22: initProducerID, 23: offsetForLeaderEpoch, 32: describeConfigs, 35: describeLogDirs, 37: createPartitions,
-	34: alterReplicaLogDirs, 42: deleteGroups, 43: electLeaders, 44: incrementalAlterConfigs, 45: alterPartitionAssignments,
+	34: alterReplicaLogDirs, 42: deleteGroups, 47: offsetDelete, 61: describeProducers, 43: electLeaders, 44: incrementalAlterConfigs, 45: alterPartitionAssignments,
 	46: listPartitionReassignments, 55: describeQuorum, 57: updateFeatures, 60: describeCluster, 64: unregisterBroker,
 	75: describeTopicPartitions, 80: addRaftVoter, 81: removeRaftVoter,
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Whose directory this must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +129,23 @@ impl LogDirectory {
         read_identity(&text).map(Some).map_err(malformed(&path))
     }
 
+    /// Gives a fresh directory this id, as [`LogDirectory::open`] gives it one that was drawn. One that is not fresh is
+    /// left as it is.
+    pub fn format(
+        files: &dyn Files,
+        root: &Path,
+        owner: &DirectoryOwner,
+        directory_id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        let failed = |what: &str| storage(format!("{what} {}", root.display()));
+        files.create_dir_all(root).map_err(failed("create"))?;
+        files.sync_dir(root.parent().unwrap_or(Path::new("."))).map_err(failed("create"))?;
+        match Self::identity_of(files, root)? {
+            Some(_) => Ok(()),
+            None => found(files, directory_id, root, owner).map(drop),
+        }
+    }
+
     /// Creates the directory if missing, locks it, checks or writes `meta.properties`, and takes the clean-shutdown
     /// marker away before anything else, so that a crash while loading counts as unclean.
     pub fn open(
@@ -149,7 +167,7 @@ impl LogDirectory {
         })?;
         let identity = match Self::identity_of(&*files, root)? {
             Some(identity) => identity,
-            None => found(&*files, entropy, root, owner)?,
+            None => found(&*files, entropy.uuid(), root, owner)?,
         };
         check_owner(root, &identity, owner)?;
         let clean = take_marker(&*files, root)?;
@@ -317,15 +335,12 @@ fn read_text(files: &dyn Files, path: &Path) -> Result<Option<String>, Directory
 /// Gives a fresh directory its identity.
 fn found(
     files: &dyn Files,
-    entropy: &dyn Entropy,
+    directory_id: Uuid,
     root: &Path,
     owner: &DirectoryOwner,
 ) -> Result<DirectoryIdentity, DirectoryError> {
-    let identity = DirectoryIdentity {
-        cluster_id: owner.cluster_id.clone(),
-        node_id: owner.node_id,
-        directory_id: entropy.uuid(),
-    };
+    let identity =
+        DirectoryIdentity { cluster_id: owner.cluster_id.clone(), node_id: owner.node_id, directory_id };
     let path = root.join(META_PROPERTIES);
     let failed = storage(format!("write {}", path.display()));
     files.write_atomic(&path, write_identity(&identity).as_bytes()).map_err(failed)?;
@@ -389,6 +404,17 @@ mod tests {
         assert_eq!(open(&root, "c", 1).expect("opens").identity().directory_id, id);
         OsFiles.write_atomic(&root.join(META_PROPERTIES), b"version=9").expect("writes");
         assert!(matches!(open(&root, "c", 1), Err(DirectoryError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_fresh_directory_takes_the_id_it_is_given_and_keeps_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (root, owner) = (dir.path().join("logs"), DirectoryOwner { cluster_id: "c".into(), node_id: 1 });
+        let format =
+            |id| LogDirectory::format(&OsFiles, &root, &owner, Uuid::from_u128(id)).expect("formats");
+        format(7);
+        format(8);
+        assert_eq!(open(&root, "c", 1).expect("opens").identity().directory_id, Uuid::from_u128(7));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `firn storage format|info`: gives data directories their cluster id, and shows whose they are.
+//! Data directories as `firn storage` and `firn server` find and make them: whose they are, and their cluster id.
 //! A directory that belongs to a cluster is never given to another one; a bucket that says it is another cluster's
 //! stops the format, one that does not answer does not.
 
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use firnline_controller::id::TopicId;
+use firnline_controller::id::{BrokerId, TopicId};
+use firnline_controller::quorum::founder::{self, FirstVoter};
 use firnline_tiering::clock::{Clock, SystemClock};
 use firnline_tiering::cold::layout::Layout;
 use firnline_tiering::cold::marker::{Bucket, ClaimError};
@@ -16,8 +17,7 @@ use firnline_tiering::entropy::{Entropy, OsEntropy};
 use firnline_tiering::hot::file::{Files, OsFiles};
 use firnline_tiering::log::directory::{DirectoryError, DirectoryIdentity, DirectoryOwner, LogDirectory};
 
-use crate::cli::arguments::{FirstControllers, Storage};
-use crate::cli::configuration::{self, process_environment};
+use crate::broker::storage::QUORUM_LOG;
 use crate::cli::failure::{Exit, Failure};
 use crate::config::broker::{BrokerConfig, Remote};
 
@@ -25,60 +25,6 @@ use crate::config::broker::{BrokerConfig, Remote};
 pub const DEV_PREFIX: &str = "dev-";
 /// How long the bucket may take to say whose it is.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Runs `firn storage`.
-pub async fn run(command: &Storage) -> Result<String, Failure> {
-    match command {
-        // A formatted directory is left as it is, asked for or not.
-        Storage::Format { source, cluster_id, first, ignore_formatted: _ } => {
-            let configuration = configuration::read(&OsFiles, source, None, process_environment())?;
-            check_first(first, &configuration.start.config)?;
-            let disks = Disks::real();
-            let wanted = cluster_id.clone().or(configuration.image_cluster_id);
-            let formatted = disks.format(&configuration.start.config, wanted.as_deref()).await?;
-            Ok(formatted.text())
-        }
-        Storage::RandomUuid => Ok(format!("{}\n", TopicId::draw(&OsEntropy))),
-        Storage::Info { source } => {
-            let configuration = configuration::read(&OsFiles, source, None, process_environment())?;
-            Disks::real().info(&configuration.start.config)
-        }
-    }
-}
-
-/// The first voters come from `controller.quorum.voters`; naming them while formatting is not built.
-fn check_first(first: &FirstControllers, config: &BrokerConfig) -> Result<(), Failure> {
-    let FirstControllers { standalone, no_initial_controllers, initial_controllers } = first;
-    let voters = config.quorum.as_ref().map_or(0, |quorum| quorum.voters.len());
-    let what = "nothing was formatted";
-    if let Some(list) = initial_controllers {
-        let why = format!(
-            "--initial-controllers {list}: naming the first voters while formatting is not built yet"
-        );
-        return Err(Failure::new(what, why)
-            .next(
-                "name them in controller.quorum.voters=ID@HOST:PORT,... on every node, and format without it",
-            )
-            .exit(Exit::Configuration));
-    }
-    if *standalone && voters > 1 {
-        return Err(Failure::new(
-            what,
-            format!("--standalone, but controller.quorum.voters names {voters} voters"),
-        )
-        .next("drop one of the two")
-        .exit(Exit::Configuration));
-    }
-    if *no_initial_controllers && config.roles.controller && voters > 0 {
-        return Err(Failure::new(
-            what,
-            "--no-initial-controllers, but controller.quorum.voters names this node",
-        )
-        .next("leave controller.quorum.voters empty and set controller.quorum.bootstrap.servers")
-        .exit(Exit::Configuration));
-    }
-    Ok(())
-}
 
 /// What a format did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +40,7 @@ pub struct Formatted {
 }
 
 impl Formatted {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let lines = [("formatted", &self.fresh), ("already formatted", &self.kept)];
         for (what, dir) in lines.iter().flat_map(|(what, dirs)| dirs.iter().map(move |dir| (what, dir))) {
@@ -164,6 +110,16 @@ impl Disks {
 
     /// Formats the fresh directories of `config` for `wanted`, for the cluster of the others, or for a new one.
     pub async fn format(&self, config: &BrokerConfig, wanted: Option<&str>) -> Result<Formatted, Failure> {
+        self.format_with(config, wanted, &[]).await
+    }
+
+    /// As [`Disks::format`]; `first` are the first voters of a new quorum, this node among them, or nobody.
+    pub(super) async fn format_with(
+        &self,
+        config: &BrokerConfig,
+        wanted: Option<&str>,
+        first: &[FirstVoter],
+    ) -> Result<Formatted, Failure> {
         if let Some(wanted) = wanted {
             check_cluster_id(wanted)?;
         }
@@ -187,16 +143,50 @@ impl Disks {
         }
         let owner = DirectoryOwner { cluster_id: cluster_id.clone(), node_id: config.node_id };
         let mut formatted = Formatted { cluster_id, fresh: Vec::new(), kept: Vec::new(), warnings };
-        for dir in &config.log_dirs {
+        let mine = first.iter().find(|voter| voter.node.0 == config.node_id);
+        for (place, dir) in config.log_dirs.iter().enumerate() {
+            let mine = mine.filter(|_| place == 0);
+            if mine.is_some() {
+                self.begin_quorum(dir, config.node_id, first)?;
+            }
             if self.identity(dir)?.is_some() {
                 formatted.kept.push(dir.clone());
                 continue;
+            }
+            if let Some(mine) = mine {
+                LogDirectory::format(&*self.files, dir, &owner, mine.directory)
+                    .map_err(|error| Failure::new(format!("{} cannot be formatted", dir.display()), error))?;
             }
             LogDirectory::open(self.files.clone(), self.clock.clone(), &*self.entropy, dir, &owner)
                 .map_err(|error| Failure::new(format!("{} cannot be formatted", dir.display()), error))?;
             formatted.fresh.push(dir.clone());
         }
         Ok(formatted)
+    }
+
+    /// Writes down the first voters, where the quorum's log will lie.
+    fn begin_quorum(&self, dir: &Path, node_id: i32, first: &[FirstVoter]) -> Result<(), Failure> {
+        let what = || format!("{} cannot be formatted with these first controllers", dir.display());
+        let next = "leave them out to keep what is there, or use an empty directory";
+        let mine = first.iter().find(|voter| voter.node.0 == node_id).map(|voter| voter.directory);
+        if let Some(known) = self.identity(dir)?.filter(|known| Some(known.directory_id) != mine) {
+            let why = format!("its directory.id is {} already", TopicId(known.directory_id));
+            return Err(Failure::new(what(), why).next(next));
+        }
+        let quorum = dir.join(format!("{QUORUM_LOG}-0"));
+        founder::format(&self.files, &quorum, BrokerId(node_id), first)
+            .map_err(|error| Failure::new(what(), error).next(next))
+    }
+
+    /// An id that nobody has.
+    pub(super) fn draw(&self) -> TopicId {
+        TopicId::draw(&*self.entropy)
+    }
+
+    /// The id of the first directory, where the quorum's log lies; `None` while it is fresh.
+    pub(super) fn directory(&self, config: &BrokerConfig) -> Result<Option<TopicId>, Failure> {
+        let Some(first) = config.log_dirs.first() else { return Ok(None) };
+        Ok(self.identity(first)?.map(|identity| TopicId(identity.directory_id)))
     }
 
     /// Refuses a bucket of another cluster; a bucket that does not answer is a warning.
@@ -227,7 +217,7 @@ impl Disks {
         format!("{DEV_PREFIX}{}", &drawn[DEV_PREFIX.len()..])
     }
 
-    fn info(&self, config: &BrokerConfig) -> Result<String, Failure> {
+    pub(super) fn info(&self, config: &BrokerConfig) -> Result<String, Failure> {
         let mut text = String::new();
         for dir in &config.log_dirs {
             let _ = writeln!(text, "{}", dir.display());
