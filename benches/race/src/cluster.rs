@@ -2,7 +2,7 @@
 //! The clusters are `trio.rs`. Invariant: each trial begins with every copy in sync, and its log is read back and
 //! compared with what was acknowledged.
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -115,7 +115,12 @@ fn trial(trio: &mut Trio, topic: &str, fall: Fall) -> io::Result<Run> {
     let falls = chosen(&state, fall.controls).ok_or_else(|| io::Error::other("nobody is to fall"))?;
     let (rate, seconds) = (RATE.to_string(), seconds(trio.who, fall).to_string());
     let words = ["bench", "through", "-t", topic, "--rate", &rate, "--seconds", &seconds, "-o", "json"];
-    let load = trio.beside(&words)?;
+    let mut load = trio.beside(&words)?;
+    // Kept open to the end: what else it says has somewhere to go.
+    let mut says = load.stderr.take().map(BufReader::new);
+    if let Some(says) = &mut says {
+        until_begun(says)?;
+    }
     std::thread::sleep(BEFORE);
     trio.signal(falls, fall.signal)?;
     // It stays away until the load is over, and its log is read without it.
@@ -134,6 +139,17 @@ fn trial(trio: &mut Trio, topic: &str, fall: Fall) -> io::Result<Run> {
         ..Run::default()
     };
     Ok(run)
+}
+
+/// Every partition has acknowledged a record by then.
+fn until_begun(says: &mut impl BufRead) -> io::Result<()> {
+    let mut said = String::new();
+    while says.read_line(&mut said)? > 0 {
+        if said.ends_with("begun\n") {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other(format!("the load: {}", said.trim())))
 }
 
 /// The node that leads most partitions; with `controls` the active controller, else another than that.

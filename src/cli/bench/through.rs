@@ -1,9 +1,11 @@
 //! `firn bench through`: writes to every partition at a steady rate through whatever happens to its leaders, and tells
 //! how long an acknowledgement was owed. Idempotent, one record per request, one request per partition under way, each
-//! value only once. Invariant: a record counts as acknowledged only if a leader said so with acks=all.
+//! value only once; time begins once every partition has acknowledged one. Invariant: a record counts as acknowledged
+//! only if a leader said so with acks=all.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,7 +39,11 @@ const STALL: Duration = Duration::from_millis(100);
 /// DUPLICATE_SEQUENCE_NUMBER: an earlier attempt was appended.
 const DUPLICATE: i16 = 46;
 
+/// Said on standard error once every partition has acknowledged a record: the time begins.
+const BEGUN: &str = "every partition has acknowledged a record: begun";
+
 /// What all partitions share.
+#[derive(Default)]
 struct Tally {
     meter: Meter,
     last_ack: Option<Instant>,
@@ -120,22 +126,24 @@ async fn measure(asked: &Through) -> Result<Told, ClientError> {
     let partitions: Vec<i32> = leaders.partitions.keys().copied().collect();
     let router = Router::new(&asked.topic, CLIENT_ID, leaders);
     let askers = router.ask_all();
-    let tally = Mutex::new(Tally {
-        meter: Meter::default(),
-        last_ack: None,
-        silence: Duration::ZERO,
-        retries: 0,
-        errors: BTreeMap::new(),
-    });
-    let (start, count) = (Instant::now(), u32::try_from(partitions.len()).unwrap_or(u32::MAX).max(1));
-    let lanes = (0..).zip(&partitions).map(|(turn, partition)| {
-        // Operations by seconds are bytes by seconds where each is one byte.
-        let pace = Pace::new(start, asked.seconds, asked.rate, 1, count, turn);
+    let tally = Mutex::new(Tally::default());
+    let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX).max(1);
+    let lanes = partitions.iter().map(|partition| {
         let (router, tally, record_bytes) = (&*router, &tally, asked.record_bytes as usize);
-        let lane = Lane { router, tally, partition: *partition, producer, record_bytes };
-        lane.write(pace)
+        Lane { router, tally, partition: *partition, producer, record_bytes }
     });
-    let written = join_all(lanes).await;
+    let lanes: Vec<Lane<'_>> = lanes.collect();
+    // A new topic's partitions are opened one after the other: that is no fall.
+    let begun = join_all(lanes.iter().map(Lane::begin)).await;
+    *tally.lock() = Tally::default();
+    // Nobody needs to hear it.
+    _ = writeln!(std::io::stderr(), "{BEGUN}");
+    let start = Instant::now();
+    let paced = (0..).zip(lanes.iter().zip(begun)).map(|(turn, (lane, acked))| {
+        // Operations by seconds are bytes by seconds where each is one byte.
+        lane.write(acked, Pace::new(start, asked.seconds, asked.rate, 1, count, turn))
+    });
+    let written = join_all(paced).await;
     let seconds = start.elapsed().as_secs_f64();
     let proof = match asked.no_check {
         true => None,
@@ -149,14 +157,24 @@ async fn measure(asked: &Through) -> Result<Told, ClientError> {
 }
 
 impl Lane<'_> {
-    async fn write(self, pace: Pace) -> Written {
-        let mut written = Written { partition: self.partition, acked: 0, open: false, owed: Duration::ZERO };
+    /// Writes the first record; answers how many were acknowledged.
+    async fn begin(&self) -> u64 {
+        u64::from(timeout(PATIENCE, self.until_acked(&self.batch(0))).await.is_ok())
+    }
+
+    /// A partition whose first record is still open writes nothing more.
+    async fn write(&self, acked: u64, pace: Pace) -> Written {
+        let mut written =
+            Written { partition: self.partition, acked, open: acked == 0, owed: Duration::ZERO };
         for place in 0.. {
+            if written.open {
+                break;
+            }
             let Some(due) = pace.due(place).await else { break };
             let batch = self.batch(written.acked);
             if timeout(PATIENCE, self.until_acked(&batch)).await.is_err() {
                 (written.open, written.owed) = (true, written.owed.max(due.elapsed()));
-                break;
+                continue;
             }
             written.acked += 1;
             written.owed = written.owed.max(due.elapsed());
@@ -268,13 +286,9 @@ mod tests {
             open: partition == 2,
             owed: Duration::from_millis(ms),
         };
-        let tally = Tally {
-            meter: Meter::default(),
-            last_ack: None,
-            silence: Duration::from_millis(7),
-            retries: 3,
-            errors: BTreeMap::from([("NOT_LEADER_OR_FOLLOWER".to_owned(), 3)]),
-        };
+        let errors = BTreeMap::from([("NOT_LEADER_OR_FOLLOWER".to_owned(), 3)]);
+        let silence = Duration::from_millis(7);
+        let tally = Tally { silence, retries: 3, errors, ..Tally::default() };
         let written = [lane(0, 10, 5), lane(1, 8, 300), lane(2, 7, 400), lane(3, 9, 200)];
         let proof = Proof { found: 34, lost: 1, twice: 0, disordered: 0, strange: 0 };
         let told = told(&written, tally, 2.0, Some(proof));
