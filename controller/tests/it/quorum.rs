@@ -170,6 +170,7 @@ async fn a_broker_that_is_cut_off_is_not_taken_for_dead() {
 
 /// What a disk that hangs for three seconds in whatever it does brings about, if anything. Each node is on a runtime
 /// of its own, as in a process: one worker, and others where that one waits for a disk.
+#[allow(clippy::disallowed_methods, reason = "who holds the disk must wait on no runtime")]
 fn trouble_of_a_hanging_disk(leaders: bool) -> Option<String> {
     let runtime = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (main, runtimes) = (runtime(), [runtime(), runtime(), runtime()]);
