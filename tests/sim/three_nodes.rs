@@ -113,11 +113,14 @@ async fn be_clients(workload: Workload, seed: u64) -> turmoil::Result {
             workload.found().await;
             *workload.stage.borrow_mut() = Stage::Trouble;
             let mut dice = StdRng::seed_from_u64(seed);
-            let spawn = |partition| {
-                tokio::task::spawn_local(Reader::run(workload.clone(), partition, dice.random()));
-                tokio::task::spawn_local(Producer::run(workload.clone(), partition, dice.random()))
-            };
-            let mut whoever_ends: Vec<_> = (0..PARTITIONS).map(spawn).collect();
+            let mut readers = Vec::new();
+            let mut whoever_ends = Vec::new();
+            for partition in 0..PARTITIONS {
+                let reader = Reader::run(workload.clone(), partition, dice.random());
+                readers.push(tokio::task::spawn_local(reader));
+                let producer = Producer::run(workload.clone(), partition, dice.random());
+                whoever_ends.push(tokio::task::spawn_local(producer));
+            }
             whoever_ends.push(tokio::task::spawn_local(Meddler::run(workload.clone(), dice.random())));
             for one in whoever_ends {
                 one.await?;
@@ -127,6 +130,10 @@ async fn be_clients(workload: Workload, seed: u64) -> turmoil::Result {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             *workload.stage.borrow_mut() = Stage::Done;
+            // What a reader found wrong is found out here, and nowhere else.
+            for reader in readers {
+                reader.await?;
+            }
             for partition in 0..PARTITIONS {
                 check(&workload, partition).await;
             }
