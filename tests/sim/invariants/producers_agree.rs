@@ -6,6 +6,9 @@ use firnline_tiering::producer::state::PastBatch;
 use crate::cluster::Cluster;
 use crate::workload::{PARTITIONS, TOPIC};
 
+/// A producer: its id, its epoch, its last batches.
+type Remembered = (i64, i16, Vec<PastBatch>);
+
 /// Looks at all nodes that run: nobody remembers a batch that its log does not hold, or holds no more.
 pub fn look(cluster: &Cluster) {
     for node in cluster.nodes.iter() {
@@ -29,7 +32,7 @@ pub fn look(cluster: &Cluster) {
 /// Compares all nodes; all must run and be in sync, and nothing may be under way.
 pub fn check(cluster: &Cluster) {
     for index in 0..PARTITIONS {
-        let mut first: Option<(&str, Vec<(i64, i16, Vec<PastBatch>)>)> = None;
+        let mut first: Option<(&str, Vec<Remembered>)> = None;
         for node in cluster.nodes.iter() {
             let shared = node.shared().expect("every node runs");
             let replica = shared.hosted.find(TOPIC, index).expect("every node holds it");
