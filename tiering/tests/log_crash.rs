@@ -349,7 +349,8 @@ fn a_torn_end_behind_the_note_is_cut() {
 
 #[test]
 fn a_note_that_does_not_fit_its_log_is_not_believed() {
-    let wrongs: [(&str, fn(&Home)); 4] = [
+    type Wrong = fn(&Home);
+    let wrongs: [(&str, Wrong); 4] = [
         ("a note that was written in part", |home| {
             let note = home.path().join("tip-note");
             let file = OsFiles.open(&note, OpenMode::Existing).expect("opens");

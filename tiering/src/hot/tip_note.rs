@@ -131,7 +131,8 @@ impl TipNote {
         let Some(span) = span.filter(|span| *span <= 1 << 31 && self.base.0 >= 0) else {
             return Err(TipNoteError::Field("offsets that fit no segment"));
         };
-        let whole = self.offsets.len() % OFFSET_ENTRY == 0 && self.times.len() % TIME_ENTRY == 0;
+        let whole =
+            self.offsets.len().is_multiple_of(OFFSET_ENTRY) && self.times.len().is_multiple_of(TIME_ENTRY);
         let offsets: Vec<OffsetEntry> = self.offsets.chunks_exact(OFFSET_ENTRY).map(Entry::read).collect();
         let times: Vec<TimeEntry> = self.times.chunks_exact(TIME_ENTRY).map(Entry::read).collect();
         let rise = offsets.is_sorted_by(|a, b| a.relative < b.relative && a.position < b.position)

@@ -66,7 +66,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::{LogConfig, LogId};
     use crate::epoch::LeaderEpoch;
-    use crate::hot::file::OsFiles;
+    use crate::hot::file::{Files, OsFiles};
     use crate::log::append::{AppendAs, Origin};
     use crate::log::open::OpenLog;
     use crate::offsets::Offset;
@@ -182,7 +182,7 @@ mod tests {
         desk.calm();
         log.advance_log_start(Offset(1)).expect("moves");
         desk.calm();
-        let dead = || std::fs::read_dir(log.dir()).expect("lists").count();
+        let dead = || OsFiles.list(log.dir()).expect("lists").len();
         let before = dead();
         desk.pass(50);
         assert_eq!(desk.turn(), ["rolls"]);

@@ -41,6 +41,7 @@ fn open(
         files: files.clone(),
         health: Arc::default(),
         clock: Arc::new(Still(NOW_MS)),
+        boot: None,
         clean_shutdown: clean,
         recovery_point: Offset(recovery_point),
         log_start: Offset::ZERO,
