@@ -58,8 +58,7 @@ mod tests {
 
     #[test]
     fn a_voter_that_cannot_read_the_level_or_did_not_say_keeps_it_down() {
-        let mut image = MetadataImage::default();
-        image.feature_level = FEATURE_LEVEL - 1;
+        let image = MetadataImage { feature_level: FEATURE_LEVEL - 1, ..MetadataImage::default() };
         let voters = |newest| [(BrokerId(2), Some(FEATURE_LEVEL)), (BrokerId(3), newest)];
         let asked = FEATURE_LEVEL;
         let update =

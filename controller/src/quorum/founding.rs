@@ -242,14 +242,16 @@ mod tests {
         assert_eq!(founding.decided(), Some(&founders(&[A, B])));
     }
 
+    /// Its ballot, who pledged, the value it asks for once a majority has, who accepted.
+    type Try = (Ballot, BTreeMap<usize, Standing>, Option<Founders>, Vec<usize>);
+
     proptest! {
         /// Three voters, tries that interleave in any order and lose any message: all that a majority ever accepted
         /// in one ballot is one value.
         #[test]
         fn a_majority_never_accepts_two_values(steps in prop::collection::vec((0_u64..4, 0_usize..3, any::<bool>()), 0..60)) {
             let mut voters = [Founding::default(), Founding::default(), Founding::default()];
-            // Each try: its ballot, who pledged, the value it asks for once a majority has, who accepted.
-            let mut tries: Vec<(Ballot, BTreeMap<usize, Standing>, Option<Founders>, Vec<usize>)> = (0..4)
+            let mut tries: Vec<Try> = (0..4)
                 .map(|by| (Ballot { round: 1 + by % 2, by }, BTreeMap::new(), None, Vec::new()))
                 .collect();
             for (by, at, again) in steps {
