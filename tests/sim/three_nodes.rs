@@ -98,7 +98,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, cluster: &Cluster, workload: &Workload, mut
         producers_agree::look(cluster);
         if let Some(again) = &mut healed {
             again.look(now, cluster, workload);
-            if again.holds() && workload.stage() == Stage::Healed {
+            if again.holds() && workload.stage() == Stage::Written {
                 *workload.stage.borrow_mut() = Stage::Whole;
             }
         }
@@ -125,6 +125,7 @@ async fn be_clients(workload: Workload, seed: u64) -> turmoil::Result {
             for one in whoever_ends {
                 one.await?;
             }
+            *workload.stage.borrow_mut() = Stage::Written;
             // `WritableAgain` watches that this takes no longer than promised.
             while workload.stage() < Stage::Whole {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -36,6 +36,8 @@ pub enum Stage {
     Trouble,
     /// Everything works again: what is written now must be acked.
     Healed,
+    /// Nobody writes any more.
+    Written,
     /// All replicas are in sync again.
     Whole,
     /// Everybody has stopped.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use firnline_tiering::offsets::Offset;
+
 use crate::cluster::{Cluster, NODES, Node};
 use crate::workload::{PARTITIONS, TOPIC, Workload};
 
@@ -39,7 +41,8 @@ impl WritableAgain {
             "not writable {since:?} after everything healed: {}",
             state(cluster, workload)
         );
-        self.replicated = self.replicated || is_replicated(cluster);
+        // Not once for all: a row may name replicas that are found to be gone a moment later.
+        self.replicated = is_replicated(cluster);
         assert!(
             self.replicated || since < REPLICATED,
             "not replicated {since:?} after everything healed: {}",
@@ -54,14 +57,22 @@ impl WritableAgain {
     }
 }
 
+/// Every row names all nodes, and all have all there is. While somebody writes it comes and goes.
 fn is_replicated(cluster: &Cluster) -> bool {
+    let first = &cluster.nodes[0];
     cluster.nodes.iter().all(|node| {
         let Some(shared) = node.shared() else { return false };
         let image = shared.controller.image();
         let Some(topic) = image.topics.by_name(TOPIC) else { return false };
         topic.partitions.len() == PARTITIONS as usize
             && topic.partitions.iter().all(|row| row.isr.len() == NODES.len() && row.leader.is_some())
+            && (0..PARTITIONS)
+                .all(|index| end(node, index).is_some_and(|here| Some(here) == end(first, index)))
     })
+}
+
+fn end(node: &Node, index: i32) -> Option<Offset> {
+    Some(node.shared()?.hosted.find(TOPIC, index)?.offsets().end)
 }
 
 /// Whether the bucket has every sealed segment of every leader.
