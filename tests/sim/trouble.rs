@@ -121,6 +121,8 @@ impl Trouble {
             let waits = matches!(self.now, Wrong::Down(down, _) if down == at) || self.back_at[at].is_some();
             if node.disk.is_dead() && !waits {
                 cluster.journal.note("world", format_args!("{} starts again", node.name));
+                // What was in its memory when it died counts for nobody any more.
+                cluster.end_process(node, End::Killed);
                 start(sim, cluster, at);
             }
         }
