@@ -44,6 +44,8 @@ pub struct Producer {
     last: u64,
     client: Option<Client>,
     turn: usize,
+    /// The node it writes to, and the newest leader epoch it was told.
+    leader: (usize, i32),
 }
 
 /// How the cluster took a round of batches.
@@ -71,6 +73,7 @@ impl Producer {
             last: 0,
             client: None,
             turn: partition as usize,
+            leader: (0, -1),
         };
         new.begin().await;
         while new.workload.known.borrow()[partition as usize].acked_since_healed < 10 {
@@ -131,7 +134,7 @@ impl Producer {
     async fn round(&mut self) -> Round {
         if self.client.is_none() {
             self.turn += 1;
-            self.client = self.workload.connect_to_leader(self.partition, self.turn).await;
+            self.client = self.connect_to_leader().await;
         }
         let Some(mut client) = self.client.take() else { return Round::Again };
         let mut sent = Vec::new();
@@ -153,6 +156,17 @@ impl Producer {
         }
         self.client = Some(client);
         Round::Acked
+    }
+
+    /// A connection to whom some node takes for the leader. As Kafka's clients it does not go back to an older epoch than
+    /// it was told (KIP-320): who was cut off still takes itself for the leader, and has not heard of what was acked since.
+    async fn connect_to_leader(&mut self) -> Option<Client> {
+        let (leader, epoch) = self.workload.leader_of(self.partition, self.turn).await?;
+        if epoch < self.leader.1 {
+            return None;
+        }
+        self.leader = (leader, epoch);
+        connect(NODES[leader]).await
     }
 
     /// Now and then a batch comes that leaves a gap, as one whose predecessors were lost would: nobody may take it (I3).
@@ -200,8 +214,9 @@ impl Producer {
                 Round::Lost
             }
             OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID if first => {
+                let (leader, epoch) = (NODES[self.leader.0], self.leader.1);
                 panic!(
-                    "I2: partition {partition} does not know what it acked before serial {serial}: error {code}"
+                    "I2: partition {partition} does not know what it acked before serial {serial}: error {code} of {leader}, epoch {epoch}"
                 )
             }
             DUPLICATE_SEQUENCE_NUMBER => {
@@ -212,7 +227,9 @@ impl Producer {
             // UNKNOWN_SERVER_ERROR is nobody's answer (I18).
             -1 => panic!("I18: partition {partition}: unknown server error"),
             _ => {
-                self.workload.cluster.journal.note("client", format_args!("{partition}: error {code}"));
+                let (leader, epoch) = (NODES[self.leader.0], self.leader.1);
+                let journal = &self.workload.cluster.journal;
+                journal.note("client", format_args!("{partition}: error {code} of {leader}, epoch {epoch}"));
                 Round::Again
             }
         }
