@@ -24,13 +24,15 @@ pub enum TierStartError {
     Follow(#[from] FollowError),
 }
 
-/// Whether a log goes on where the bucket ends: it reaches that far, and the record below is of the same epoch.
+/// Whether a log goes on where the bucket ends, or above it where the log starts by now: it reaches the bucket's end, and
+/// the record below that is of the same epoch.
 pub fn goes_on(partition: &PartitionHandle, row: &TierRow) -> bool {
     if !row.has_committed() {
         return true;
     }
     let offsets = partition.log().offsets();
-    if offsets.end < row.end || offsets.local_start > row.end {
+    // What DeleteRecords took beyond the bucket's end is missing nowhere.
+    if offsets.end < row.end || offsets.local_start > row.end.max(row.log_start) {
         return false;
     }
     // Where the log no longer knows who wrote below the seam, what it wrote above must at least not be older.

@@ -457,6 +457,34 @@ fn a_log_that_forgot_its_epochs_below_the_bucket_s_end_keeps_what_it_has_above()
 }
 
 #[test]
+fn a_log_whose_start_moved_beyond_the_bucket_s_end_keeps_what_it_has_above() {
+    let home = Home::new();
+    let log = fresh(&home);
+    for _ in 0..60 {
+        append(&home, &log, 2, 4);
+    }
+    log.maintain().expect("maintains");
+    let (below, start) = (log.sealed()[1].next, log.sealed()[3].next);
+    log.set_tier(row(below.0));
+    // DeleteRecords takes all that the bucket holds, and what it was about to get.
+    log.advance_log_start(start).expect("moves");
+    let offsets = log.offsets();
+    assert_eq!(offsets, LogOffsets { log_start: start, local_start: start, end: offsets.end });
+    assert!(offsets.end > start);
+    log.close().expect("closes");
+    for clean_shutdown in [true, false] {
+        let committed_remote_end = remote_end(below.0, 4);
+        let open = OpenLog { clean_shutdown, committed_remote_end, log_start: start, ..home.open_log() };
+        let (log, recovered) = Log::open(open).expect("opens");
+        assert!(!recovered.restarted_at_remote_end);
+        assert_eq!(log.offsets(), offsets);
+    }
+    // Where the log start is below, what is missing locally has to be in the bucket.
+    let open = OpenLog { committed_remote_end: remote_end(below.0, 4), log_start: below, ..home.open_log() };
+    assert!(Log::open(open).expect("opens").1.restarted_at_remote_end);
+}
+
+#[test]
 fn transactions_leave_their_mark_across_a_restart() {
     let home = Home::new();
     let log = fresh(&home);

@@ -126,7 +126,9 @@ impl Local {
     fn goes_on(&self, open: &OpenLog) -> bool {
         let (start, end) = (self.segments.start(), self.segments.end());
         let Some(remote) = open.committed_remote_end else { return open.log_start <= end };
-        if !(start..=end).contains(&remote.at) || !self.is_on_lineage(remote) {
+        // Between the bucket's end and a log start above it nobody reads any more.
+        let needed = remote.at.max(open.log_start);
+        if start > needed || end < remote.at || !self.is_on_lineage(remote) {
             return false;
         }
         // An empty log at the bucket's end without a snapshot is one whose start was cut short before it took over
