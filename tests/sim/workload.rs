@@ -53,6 +53,8 @@ pub struct Known {
     pub doubtful: BTreeMap<i64, Bytes>,
     /// What readers were shown, by offset: it is committed and must stay.
     pub read: BTreeMap<i64, Bytes>,
+    /// The earliest leader epoch under which readers are sure to have been shown an offset: every later leader has it.
+    pub shown_under: BTreeMap<i64, i32>,
     /// Values sent so far: serials 1 to this.
     pub sent: u64,
     /// The highest high watermark a reader was told.
@@ -71,6 +73,7 @@ impl Known {
     fn doubt(&mut self) {
         self.doubtful.append(&mut self.acked);
         self.read.clear();
+        self.shown_under.clear();
         self.watermark = 0;
     }
 }

@@ -60,14 +60,17 @@ impl Reader {
         let fetch = fetch(&mut client, self.partition, from, claimed);
         let Ok(Ok(answer)) = timeout(PATIENCE, fetch).await else { return };
         if answer.error_code != 0 {
-            self.refused(&answer, from, losses);
+            let under = epoch_there.map_or(claimed, |there| there.max(claimed));
+            self.refused(&answer, from, losses, under);
             return;
         }
         if let Some(there) = epoch_there.filter(|there| claimed >= 0 && claimed < *there) {
             panic!("KIP-320: {} answers epoch {claimed} of {}, under {there}", NODES[node], self.partition);
         }
+        // A claim that is taken is the epoch itself; without one it is at most what the node serves under now.
+        let under = if claimed >= 0 { Some(claimed) } else { self.epoch_at(node).max(epoch_there) };
         if losses == self.workload.losses() {
-            self.take(&answer);
+            self.take(&answer, under.unwrap_or(i32::MAX));
         }
     }
 
@@ -88,20 +91,28 @@ impl Reader {
         Some(shared.hosted.find(TOPIC, self.partition)?.leader_epoch().0)
     }
 
-    /// I5, I15: what was committed stays within what is served, wherever it lies.
-    fn refused(&self, answer: &PartitionData, from: i64, losses: u32) {
+    /// I5, I15: what was committed stays within what is served, wherever it lies, by whoever leads under that epoch or a
+    /// later one. A leader of before that nobody could tell of its end knows no better, as in Kafka. `under` is an epoch
+    /// that had begun on the node when it was asked.
+    fn refused(&self, answer: &PartitionData, from: i64, losses: u32, under: i32) {
         assert_ne!(answer.error_code, -1, "I18: partition {}: unknown server error", self.partition);
         let known = &self.workload.known.borrow()[self.partition as usize];
-        let served = from >= known.start_asked.max(known.start) && known.read.contains_key(&from);
+        let shown = known.shown_under.get(&from).is_some_and(|shown| *shown <= under);
+        let served = from >= known.start_asked.max(known.start) && shown;
         if answer.error_code == OFFSET_OUT_OF_RANGE && losses == self.workload.cluster.losses.get() {
-            assert!(!served, "I5: partition {}: offset {from} was read and is out of range", self.partition);
+            assert!(
+                !served,
+                "I5: partition {}: offset {from} was read and is out of range under {under}",
+                self.partition
+            );
         }
         if answer.error_code == FENCED_LEADER_EPOCH {
             self.workload.cluster.journal.fault("stale_asker", self.partition);
         }
     }
 
-    fn take(&self, answer: &PartitionData) {
+    /// What was shown under this epoch, or an earlier one.
+    fn take(&self, answer: &PartitionData, under: i32) {
         let mut known = self.workload.known.borrow_mut();
         let (partition, known) = (self.partition, &mut known[self.partition as usize]);
         known.watermark = known.watermark.max(answer.high_watermark);
@@ -111,6 +122,7 @@ impl Reader {
             let found = Bytes::copy_from_slice(&found);
             let before = known.read.entry(offset).or_insert_with(|| found.clone());
             assert!(*before == found, "I5: partition {partition}: offset {offset} changed");
+            known.shown_under.entry(offset).and_modify(|shown| *shown = under.min(*shown)).or_insert(under);
         }
     }
 }
