@@ -60,6 +60,8 @@ pub struct Trouble {
     back_at: [Option<Duration>; NODES.len()],
     /// Under `Promise::CacheLost`: the one loss that it allows is still to come.
     loss_due: bool,
+    /// A disk was lost, and not everything was seen in sync since.
+    disk_lost: bool,
 }
 
 /// What a message takes at most while nothing is wrong; turmoil's own default.
@@ -76,6 +78,7 @@ impl Trouble {
             ails_until: start,
             back_at: [None; NODES.len()],
             loss_due: promise == Promise::CacheLost,
+            disk_lost: false,
         }
     }
 
@@ -157,17 +160,23 @@ impl Trouble {
     fn draw_end(&mut self, cluster: &Cluster) -> End {
         let (throw, whole) = (self.dice.random_range(0..6), cluster.is_whole());
         match (throw, cluster.promise) {
-            (0 | 1, _) if whole => End::Wiped,
+            (0 | 1, _) if whole => {
+                self.disk_lost = true;
+                End::Wiped
+            }
             (2.., Promise::Disk) => End::PowerLost,
             (2 | 3, _) if whole => End::PowerLost,
             _ => End::Killed,
         }
     }
 
+    /// How all processes end. What a lost disk held alone by then, because the others lost their power before anybody knew
+    /// of it, an operator gives up with an unclean election, and nobody else: so that loss waits.
     fn draw_common_end(&mut self, cluster: &Cluster) -> End {
+        self.disk_lost &= !cluster.is_whole();
         match cluster.promise {
             Promise::Disk if self.dice.random_range(0..4) > 0 => End::PowerLost,
-            Promise::CacheLost if std::mem::take(&mut self.loss_due) => End::PowerLost,
+            Promise::CacheLost if !self.disk_lost && std::mem::take(&mut self.loss_due) => End::PowerLost,
             _ => End::Killed,
         }
     }
