@@ -202,6 +202,12 @@ impl Cluster {
     pub async fn serve(self, node: Node) -> turmoil::Result {
         let local = tokio::task::LocalSet::new();
         let run = async move {
+            // Who asked the process before this one to stop, and was not heard, did not ask this one.
+            tokio::select! {
+                biased;
+                () = node.stop.notified() => {}
+                () = std::future::ready(()) => {}
+            }
             match self.start(&node).await {
                 Ok(broker) => {
                     *node.running.borrow_mut() = Some(broker.shared().clone());
