@@ -12,9 +12,11 @@ use crate::client::connection::{ANSWER_PATIENCE, Connection, frame_of, read_fram
 use crate::client::error::ClientError;
 use crate::wire::message::{Decodable, HeaderVersion, Request, ResponseHeader, StrBytes};
 
-/// The half that sends.
+/// The half that sends. Once it is dropped the connection stays open until the other half has gone, too: a broker
+/// takes the end of what a client sends for the end of the client, and drops the answers it still owes.
 pub struct Sender {
-    stream: OwnedWriteHalf,
+    /// There until it is dropped.
+    stream: Option<OwnedWriteHalf>,
     address: String,
 }
 
@@ -32,7 +34,7 @@ pub fn split(connection: Connection) -> (Sender, Receiver) {
     let (read, write) = stream.into_split();
     let receiver =
         Receiver { stream: BufReader::new(read), address: address.clone(), incoming: BytesMut::new() };
-    (Sender { stream: write, address }, receiver)
+    (Sender { stream: Some(write), address }, receiver)
 }
 
 /// Parts a connection on which no answer is awaited; the sending half is the plain socket, which does not block.
@@ -63,8 +65,17 @@ impl Sender {
 
     /// Writes a whole frame, size included.
     pub async fn send_frame(&mut self, frame: &[u8]) -> Result<(), ClientError> {
-        let sent = self.stream.write_all(frame).await;
+        let sent = match &mut self.stream {
+            Some(stream) => stream.write_all(frame).await,
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
         sent.map_err(|source| ClientError::Broken { address: self.address.clone(), source })
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stream.take().into_iter().for_each(OwnedWriteHalf::forget);
     }
 }
 
@@ -95,5 +106,29 @@ impl Receiver {
 
     fn not_kafka(&self, why: impl std::fmt::Display) -> ClientError {
         ClientError::NotKafka { address: self.address.clone(), why: why.to_string() }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test is its own network")]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_sent_everything_still_waits_for_its_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (read, write) = TcpStream::connect(address).await.unwrap().into_split();
+        let (mut broker, _) = listener.accept().await.unwrap();
+        drop(Sender { stream: Some(write), address: address.to_string() });
+        let heard = timeout(Duration::from_millis(50), broker.read_u8()).await;
+        assert!(heard.is_err(), "the broker hears of an end: {heard:?}");
+        drop(read);
+        assert!(broker.read_u8().await.is_err(), "both have gone");
     }
 }
