@@ -153,7 +153,12 @@ async fn whichever_broker_is_asked_one_epoch_has_one_leader_and_none_tells_an_ol
         })
         .await;
         nodes.revive(gone).await;
-        until("all are alive", async || live(&metadata(&nodes, gone, "t").await).len() == 3).await;
+        // Before, the next to go may be the only one in sync.
+        until("all are in sync", async || {
+            let told = metadata(&nodes, gone, "t").await;
+            live(&told).len() == 3 && told.topics[0].partitions.iter().all(|one| one.isr_nodes.len() == 3)
+        })
+        .await;
     }
     assert!(leaders.len() > 3, "leaders changed: {leaders:?}");
 }
